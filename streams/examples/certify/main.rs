@@ -7,6 +7,7 @@
 mod compare;
 mod functions;
 mod processors;
+mod records;
 mod report;
 mod run;
 mod scenario;
