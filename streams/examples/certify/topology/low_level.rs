@@ -1,0 +1,29 @@
+//! Stores, and the ops of the low-level API. Those work on the topology that the DSL has built, after all other ops.
+
+use super::Builder;
+use crate::{
+    run::Stop,
+    scenario::{AddProcessor, AddSink, AddSource, Store},
+};
+
+impl<'a> Builder<'a> {
+    pub(super) fn add_state_store(&mut self, _: &'a Store) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    pub(super) fn add_source(&mut self, _: &'a AddSource) -> Result<(), Stop> {
+        Err(Stop::Unsupported("add_source".into()))
+    }
+
+    pub(super) fn add_processor(&mut self, _: &'a AddProcessor) -> Result<(), Stop> {
+        Err(Stop::Unsupported("add_processor".into()))
+    }
+
+    pub(super) fn add_store(&mut self, _: &'a Store) -> Result<(), Stop> {
+        Err(Stop::Unsupported("add_store".into()))
+    }
+
+    pub(super) fn add_sink(&mut self, _: &'a AddSink) -> Result<(), Stop> {
+        Err(Stop::Unsupported("add_sink".into()))
+    }
+}
