@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::{Error, FetchedBatch, ProduceBatch, TopicPartition};
+use crate::{Error, FetchedBatch, ProduceBatch, TopicPartition, kafka::MemberHandle};
 
 /// Where a consumer starts, or seeks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +143,8 @@ pub struct GroupMetadata {
     pub generation: i32,
     /// The member's id.
     pub member_id: String,
-    /// What the broker's client needs to say the same; opaque.
-    pub(crate) raw: Vec<u8>,
+    /// How Kafka's client says the same; opaque.
+    pub(crate) kafka: Option<MemberHandle>,
 }
 
 /// A broker: hands out producers, consumers and an administrator.
@@ -179,7 +179,8 @@ pub type Acknowledge = Box<dyn FnOnce(Result<i64, Error>) + Send>;
 /// **Law.** Acknowledged means durable against the death of the process; and a send that failed is never half done.
 pub trait Producer: Send + Sync {
     /// Hands a batch over. Returns when it is queued (it waits while the queue is full, at most the producer's own bound, then
-    /// [`Error::QueueFull`]); `acknowledge` is called when its fate is known, on a thread of the broker's: it must not block.
+    /// [`Error::QueueFull`]); after an error it is not queued, and `acknowledge` is not called. Else `acknowledge` is called when the
+    /// batch's fate is known, on a thread of the broker's or, before `send` returns, on the caller's: it must not block.
     fn send(&self, batch: ProduceBatch, acknowledge: Option<Acknowledge>) -> Result<(), Error>;
     /// Waits until all that was sent is acknowledged; the first error of a send since the last flush is returned.
     fn flush(&self, deadline: Duration) -> Result<(), Error>;

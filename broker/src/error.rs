@@ -57,6 +57,9 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// The producer's state at the broker is not what it believes.
+    #[error("the producer cannot go on ({0}): make a new one")]
+    Broken(String),
     /// Another answer of the broker's.
     #[error("broker: {0}")]
     Other(String),
@@ -65,6 +68,6 @@ pub enum Error {
 impl Error {
     /// Whether the producer or consumer that returned it can only be thrown away.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Fenced(_) | Self::Storage { .. })
+        matches!(self, Self::Fenced(_) | Self::Broken(_) | Self::Storage { .. })
     }
 }

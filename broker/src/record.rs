@@ -63,6 +63,14 @@ pub struct Record {
     pub headers: Headers,
 }
 
+impl Record {
+    /// How many bytes its key, value and headers have: what the limit on records is about.
+    pub fn size(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        length(&self.key) + length(&self.value) + self.headers.iter().map(|h| h.name.len() + length(&h.value) + 4).sum::<usize>()
+    }
+}
+
 /// A topic's name and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {

@@ -7,11 +7,9 @@
 //! Numbers of the batch's head are little-endian, those of records variable-length; keys and values are `0` for null, else length + 1 and
 //! the bytes. The base offset is the batch's key in RocksDB, so that encoding needs no lock.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use crate::{Header, Headers, Record, StoredRecord};
+use crate::{Header, Headers, Record, StoredRecord, names::Names};
 
 /// The producer of a batch outside transactions.
 pub(crate) const NO_PRODUCER: u64 = 0;
@@ -70,7 +68,7 @@ pub(crate) fn encode<'a>(records: impl Iterator<Item = (u32, &'a Record)> + Clon
         }
         count += 1;
         newest = newest.max(record.timestamp);
-        size += size_of_record(record) + 16;
+        size += record.size() + 16;
     }
     let mut out = Vec::with_capacity(size);
     out.push(FORMAT);
@@ -93,12 +91,6 @@ pub(crate) fn encode<'a>(records: impl Iterator<Item = (u32, &'a Record)> + Clon
         }
     }
     out
-}
-
-/// The size of a record's payload: what the limit on messages is about.
-pub(crate) fn size_of_record(record: &Record) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    length(&record.key) + length(&record.value) + record.headers.iter().map(|h| h.name.len() + length(&h.value) + 4).sum::<usize>()
 }
 
 fn put_number(out: &mut Vec<u8>, mut number: u64) {
@@ -175,27 +167,6 @@ impl Cursor {
         let bytes = self.batch.data.slice(self.at..end);
         self.at = end;
         Some(Some(bytes))
-    }
-}
-
-/// Header names that were seen lately: they repeat from record to record, so they are shared and not allocated each time.
-#[derive(Debug, Default)]
-pub(crate) struct Names(Vec<Arc<str>>);
-
-impl Names {
-    const MOST: usize = 32;
-
-    /// The shared form of a name.
-    pub fn intern(&mut self, name: &[u8]) -> Option<Arc<str>> {
-        if let Some(known) = self.0.iter().find(|known| known.as_bytes() == name) {
-            return Some(known.clone());
-        }
-        let name: Arc<str> = std::str::from_utf8(name).ok()?.into();
-        if self.0.len() == Self::MOST {
-            self.0.clear();
-        }
-        self.0.push(name.clone());
-        Some(name)
     }
 }
 

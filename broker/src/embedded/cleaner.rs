@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    batch::{self, Names},
+    batch,
     core::Core,
     log::{Fetched, Log},
 };
-use crate::{Error, Isolation, StoredRecord};
+use crate::{Error, Isolation, StoredRecord, names::Names};
 
 /// How many keys one pass of compaction keeps in memory.
 const PASS_KEYS: usize = 1_000_000;

@@ -7,15 +7,16 @@ use std::{
 };
 
 use super::{
-    batch::Names,
     core::Running,
     faults::Operation,
     fetch::{Fetch, Read},
     groups::{Group, Step},
-    signal::{Reader, Signal},
 };
 use crate::{
-    Consumer, ConsumerOptions, Error, FetchedBatch, GroupMetadata, OffsetReset, Offsets, Position, RebalanceListener, TopicPartition, Waker,
+    Consumer, ConsumerOptions, Error, FetchedBatch, GroupMetadata, OffsetReset, Offsets, Position, RebalanceListener, TopicPartition,
+    Waker,
+    names::Names,
+    signal::{Reader, Signal},
 };
 
 /// How many bytes one poll may bring, beside the batch that crosses the line.
@@ -314,7 +315,7 @@ impl Consumer for EmbeddedConsumer {
         let group_id = group_id.ok_or_else(|| Error::State("the consumer has no group: make one with a group id".into()))?;
         // A member without a generation must not pass for a consumer outside the group.
         let generation = self.membership.as_ref().map_or(-1, |membership| membership.generation.max(0));
-        Ok(GroupMetadata { group_id, generation, member_id: self.member_id(), raw: Vec::new() })
+        Ok(GroupMetadata { group_id, generation, member_id: self.member_id(), kafka: None })
     }
 }
 

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    batch::{Cursor, Names},
+    batch::Cursor,
     log::{Fetched, Log},
-    signal::Reader,
 };
-use crate::{Error, FetchedBatch, Isolation, StoredRecord};
+use crate::{Error, FetchedBatch, Isolation, StoredRecord, names::Names, signal::Reader};
 
 /// **Law.** `position` is the offset of the next record that is given out; a batch that was begun is kept, so that nothing is read twice.
 pub(crate) struct Fetch {

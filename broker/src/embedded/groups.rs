@@ -9,8 +9,8 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use rocksdb::WriteBatch;
 
-use super::{keys, signal::Signal, storage::Storage};
-use crate::{CommittedOffset, Error, GroupMetadata, Offsets, TopicPartition};
+use super::{keys, storage::Storage};
+use crate::{CommittedOffset, Error, GroupMetadata, Offsets, TopicPartition, signal::Signal};
 
 /// All groups.
 #[derive(Debug, Default)]

@@ -14,10 +14,9 @@ use rocksdb::WriteBatch;
 use super::{
     batch::{Batch, NO_PRODUCER},
     keys,
-    signal::Reader,
     storage::Storage,
 };
-use crate::{Error, Isolation, TopicPartition};
+use crate::{Error, Isolation, TopicPartition, signal::Reader};
 
 /// What a batch costs in memory beside its bytes.
 const OVERHEAD: usize = 128;

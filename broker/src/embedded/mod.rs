@@ -7,7 +7,7 @@
 //! | `batch` | how batches are written down |
 //! | `topics`, `log` | topics and their partitions |
 //! | `producer`, `transactions` | writing |
-//! | `consumer`, `fetch`, `signal` | reading, and waiting for something to read |
+//! | `consumer`, `fetch` | reading |
 //! | `groups` | who reads what, and how far they came |
 //! | `cleaner` | retention and compaction |
 //! | `faults` | failures on purpose |
@@ -28,7 +28,6 @@ mod groups;
 mod keys;
 mod log;
 mod producer;
-mod signal;
 mod storage;
 mod topics;
 mod transactions;

@@ -39,7 +39,7 @@ impl EmbeddedProducer {
             (records.len() as u32).checked_sub(1).ok_or_else(|| Error::State("the batch has no records: send at least one".into()))?;
         let limit = broker.options.max_message_bytes;
         for record in records {
-            let size = batch::size_of_record(record);
+            let size = record.size();
             if size > limit {
                 return Err(Error::TooLarge { size, limit });
             }
