@@ -34,3 +34,6 @@ pub use segments::Put;
 pub use session::{SessionBytes, SessionOptions, SessionOrder, SessionRows};
 pub use versioned::{VersionedBytes, VersionedOptions, VersionedPut, VersionedValue, default_version_interval};
 pub use window::{WindowBytes, WindowOptions, WindowOrder, WindowRows, default_segment_interval};
+
+#[cfg(test)]
+mod tests;

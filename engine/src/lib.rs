@@ -1,0 +1,1 @@
+//! The dataflow engine of Millstream: pipelines compiled to topologies, one replica under the scheduler

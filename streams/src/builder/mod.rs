@@ -1,0 +1,134 @@
+//! [`StreamsBuilder`]: where a topology begins, and where it is built.
+
+pub(crate) mod graph;
+mod optimize;
+
+use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
+
+use millstream_topology::{Data, DefaultSerde, Error, ErrorKind, SourceDef, Topology, store::StoreDef};
+pub use optimize::Optimization;
+
+use self::graph::{Graph, GraphNode, Kind, ROOT, SharedGraph};
+use crate::{Consumed, KStream};
+
+/// What `build` is told beside the program itself.
+#[derive(Clone, Debug, Default)]
+pub struct TopologyConfig {
+    /// Which rewrites are allowed (`topology.optimization`).
+    pub optimization: Optimization,
+    /// Whether generated names of internal topics and stores are errors (`ensure.explicit.internal.resource.naming`, KIP-1111).
+    pub ensure_explicit_naming: bool,
+    /// Where stores are kept that do not say so themselves (`dsl.store.suppliers.class`).
+    pub store_type: crate::StoreType,
+}
+
+/// Where a topology begins.
+///
+/// **Law.** The same calls give the same topology, with the names that Kafka Streams generates for them. What cannot be is an error
+/// of [`build`](Self::build), with the node's name.
+///
+/// ```
+/// use millstream::StreamsBuilder;
+///
+/// let builder = StreamsBuilder::new();
+/// builder.stream::<String, String>("lines").filter(|_, line| !line.is_empty()).to("full-lines");
+/// let topology = builder.build().unwrap();
+/// assert!(topology.describe().contains("KSTREAM-FILTER-0000000001"));
+/// ```
+#[derive(Clone)]
+pub struct StreamsBuilder {
+    pub(crate) graph: SharedGraph,
+    pub(crate) config: Rc<TopologyConfig>,
+}
+
+impl Default for StreamsBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamsBuilder {
+    /// A builder with the defaults of Kafka Streams.
+    pub fn new() -> Self {
+        Self::with_config(TopologyConfig::default())
+    }
+
+    /// A builder that allows optimisations, or is strict about names.
+    pub fn with_config(config: TopologyConfig) -> Self {
+        Self { graph: Rc::new(RefCell::new(Graph::new())), config: Rc::new(config) }
+    }
+
+    /// The records of a topic.
+    pub fn stream<K: DefaultSerde, V: DefaultSerde>(&self, topic: &str) -> KStream<K, V> {
+        self.stream_with(&[topic], Consumed::new())
+    }
+
+    /// The records of one or more topics. Two calls for the same topics share a source.
+    pub fn stream_with<K: Data, V: Data>(&self, topics: &[&str], consumed: Consumed<K, V>) -> KStream<K, V> {
+        let mut graph = self.graph.borrow_mut();
+        let name: Arc<str> = graph.name_or(consumed.name.as_deref(), "KSTREAM-SOURCE-").into();
+        let mut names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(*topic)).collect();
+        names.sort();
+        names.dedup();
+        let (key, value) = (consumed.key.resolve(None), consumed.value.resolve(None));
+        let reset = consumed.offset_reset;
+        let write = {
+            let (name, topics, key, value) = (name.clone(), names.clone(), key.clone(), value.clone());
+            move |topology: &mut Topology, _: &graph::Written| {
+                let source: SourceDef<K, V> =
+                    SourceDef { key: need(key, &name, "key")?, value: need(value, &name, "value")?, extractor: consumed.extractor };
+                topology.add_source(&name, &topics, reset, source.into_maker())
+            }
+        };
+        if names.is_empty() {
+            graph.fail(ErrorKind::IllegalArgument, format!("{name}: a stream reads at least one topic: name one"));
+        }
+        let node = graph.add(&[ROOT], GraphNode::new(name.clone(), Kind::Source { topics: names, reset }, write));
+        KStream {
+            name: name.clone(),
+            key,
+            value,
+            sources: [name].into(),
+            repartition_required: false,
+            node,
+            builder: self.clone(),
+            repartition: Rc::default(),
+            types: PhantomData,
+        }
+    }
+
+    /// Adds a store, to be used by processors that name it.
+    pub fn add_state_store(&self, store: StoreDef) {
+        let name = store.name.clone();
+        let node = GraphNode::new(name, Kind::Plain, move |topology, _| topology.add_store::<&str>(store, &[]));
+        self.graph.borrow_mut().add(&[ROOT], node);
+    }
+
+    /// The topology. Every further call on this builder or its streams is too late.
+    pub fn build(&self) -> Result<Topology, Error> {
+        let mut graph = self.graph.borrow_mut();
+        if let Some(error) = graph.take_error() {
+            return Err(error);
+        }
+        let mut topology = Topology::new();
+        graph.merge_duplicate_sources()?;
+        graph.optimize(self.config.optimization)?;
+        graph.check_versions()?;
+        graph.write(&mut topology)?;
+        for group in &graph.copartitioned {
+            topology.copartition(&group.iter().collect::<Vec<_>>());
+        }
+        topology.check_copartitions()?;
+        if self.config.ensure_explicit_naming && !graph.implicit_names.is_empty() {
+            let names = graph.implicit_names.join(", ");
+            let text = format!("these internal topics and stores have generated names: {names}: name them with Grouped, Materialized, Joined …");
+            return Err(Error::new(ErrorKind::Topology, text));
+        }
+        Ok(topology)
+    }
+}
+
+/// A serde, or the error that says who misses it.
+pub(crate) fn need<T>(serde: Option<T>, node: &str, what: &str) -> Result<T, Error> {
+    serde.ok_or_else(|| Error::new(ErrorKind::Config, format!("{node}: no {what} serde: pass one with the options of this call")))
+}

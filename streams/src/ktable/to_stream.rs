@@ -1,0 +1,58 @@
+//! From a table's changes to a stream of records.
+
+use std::{marker::PhantomData, rc::Rc, sync::Arc};
+
+use millstream_topology::{Change, Children, Data, Error, Node, Record, TaskContext};
+
+use super::KTable;
+use crate::{
+    KStream,
+    builder::graph::{GraphNode, Kind},
+    kstream::write_processor,
+    options::Named,
+};
+
+impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
+    /// The table's changes: each row's new value, or `None` where a row was deleted.
+    pub fn to_stream(&self) -> KStream<K, Option<V>> {
+        self.to_stream_as(None)
+    }
+
+    /// The same, named.
+    pub fn to_stream_named(&self, named: Named) -> KStream<K, Option<V>> {
+        self.to_stream_as(Some(&named))
+    }
+
+    /// The same, with another key.
+    pub fn to_stream_with_key<L: Data>(&self, selector: impl Fn(&K, &Option<V>) -> L + Send + Sync + 'static) -> KStream<L, Option<V>> {
+        self.to_stream().select_key(selector)
+    }
+
+    fn to_stream_as(&self, named: Option<&Named>) -> KStream<K, Option<V>> {
+        let mut graph = self.builder.graph.borrow_mut();
+        let name: Arc<str> = graph.name_or(named.map(|named| &*named.0), "KTABLE-TOSTREAM-").into();
+        let write = write_processor::<K, Change<V>, _, _>(&name, |assembly| Ok(ToStream(assembly.children()?)));
+        let node = graph.add(&[self.node], GraphNode::new(name.clone(), Kind::Plain, write));
+        KStream {
+            name,
+            key: self.key.clone(),
+            value: self.value.clone(),
+            sources: self.sources.clone(),
+            repartition_required: false,
+            node,
+            builder: self.builder.clone(),
+            repartition: Rc::default(),
+            types: PhantomData,
+        }
+    }
+}
+
+/// **Law.** Of each change the new value passes, deletions too.
+struct ToStream<K, V>(Children<K, Option<V>>);
+
+impl<K: Data, V: Data> Node<K, Change<V>> for ToStream<K, V> {
+    fn process(&mut self, context: &mut TaskContext, record: Record<K, Change<V>>) -> Result<(), Error> {
+        let Record { key, value, timestamp, headers } = record;
+        self.0.forward(context, Record { key, value: value.new, timestamp, headers })
+    }
+}

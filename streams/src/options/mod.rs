@@ -1,0 +1,25 @@
+//! The options of DSL calls, with the JVM's names.
+
+mod consumed;
+mod grouped;
+mod materialized;
+mod produced;
+mod serdes;
+
+pub use consumed::Consumed;
+pub use grouped::{Branched, Grouped, Repartitioned};
+pub use materialized::Materialized;
+pub(crate) use materialized::Versioned;
+pub use produced::Produced;
+pub(crate) use serdes::SerdeChoice;
+
+/// The name of a node.
+#[derive(Clone, Debug)]
+pub struct Named(pub(crate) String);
+
+impl Named {
+    /// A node of that name: 1 to 249 letters, digits, dots, underscores and hyphens.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+}

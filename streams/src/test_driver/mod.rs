@@ -1,0 +1,240 @@
+//! The test driver: a topology without a broker, record by record (KIP-247).
+
+mod topics;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
+
+use millstream_topology::{
+    Data, Error, ErrorKind, Output, RawRecord, Serde, Task, TaskConfig, TaskEnv, Topology,
+    store::{
+        AnyStore, StoreSet,
+        bytes::{RocksState, StateOptions},
+    },
+};
+pub use topics::{TestInputTopic, TestOutputTopic, TestRecord};
+
+/// What a test driver is told.
+#[derive(Clone, Debug)]
+pub struct TestDriverConfig {
+    /// What the task is told of the application. The record cache is off unless set here.
+    pub task: TaskConfig,
+    /// The clock at the start, in milliseconds since the epoch.
+    pub start_ms: i64,
+    /// Whether stores that are to be on RocksDB are; otherwise all are in memory.
+    pub rocksdb: bool,
+}
+
+impl Default for TestDriverConfig {
+    fn default() -> Self {
+        let task = TaskConfig { cache_max_bytes: 0, emit_interval_ms: 0, ..TaskConfig::new("test") };
+        Self { task, start_ms: 0, rocksdb: false }
+    }
+}
+
+/// Runs a topology without a broker, as one task with one partition per topic.
+///
+/// **Law.** Each input is processed to the end, with all that follows from it through topics that the topology itself reads, before the
+/// next one. A commit follows every single record.
+///
+/// ```
+/// use millstream::{StreamsBuilder, TopologyTestDriver};
+///
+/// let builder = StreamsBuilder::new();
+/// builder.stream::<String, i64>("in").map_values(|n| n + 1).to("out");
+/// let driver = TopologyTestDriver::new(&builder.build().unwrap(), Default::default()).unwrap();
+///
+/// driver.input_topic::<String, i64>("in").pipe("a".to_string(), 1, 100).unwrap();
+/// let out = driver.output_topic::<String, i64>("out").read_record().unwrap().unwrap();
+/// assert_eq!((out.key.as_str(), out.value, out.timestamp), ("a", 2, 100));
+/// ```
+#[derive(Clone)]
+pub struct TopologyTestDriver(Rc<RefCell<Driver>>);
+
+struct Driver {
+    task: Task,
+    global: Option<Task>,
+    sources: BTreeSet<Arc<str>>,
+    globals: BTreeSet<Arc<str>>,
+    offsets: BTreeMap<Arc<str>, i64>,
+    outputs: BTreeMap<Arc<str>, VecDeque<RawRecord>>,
+    clock: i64,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl TopologyTestDriver {
+    /// Starts a topology. Fails if a store cannot be made, or a node's `init` fails.
+    pub fn new(topology: &Topology, config: TestDriverConfig) -> Result<Self, Error> {
+        let io = |error: std::io::Error| Error::new(ErrorKind::Streams, format!("no temporary directory for stores: {error}"));
+        let directory = config.rocksdb.then(tempfile::tempdir).transpose().map_err(io)?;
+        let rocks = directory.as_ref().map(|directory| RocksState::open(directory.path(), StateOptions::default())).transpose()?;
+        let mut env = TaskEnv { config: config.task, rocks, global_stores: StoreSet::default(), wall_clock: config.start_ms };
+        let mut global = Task::new_global(topology, &env)?;
+        if let Some(global) = &mut global {
+            env.global_stores = global.stores().clone();
+            global.init()?;
+        }
+        let mut task = Task::new_whole(topology, &env)?;
+        task.init()?;
+        let mut driver = Driver {
+            sources: task.topics().cloned().collect(),
+            globals: topology.global_topics().clone(),
+            task,
+            global,
+            offsets: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            clock: config.start_ms,
+            _directory: directory,
+        };
+        driver.commit()?;
+        Ok(Self(Rc::new(RefCell::new(driver))))
+    }
+
+    /// An input topic with the serdes of the types.
+    pub fn input_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(&self, topic: &str) -> TestInputTopic<K, V> {
+        self.input_topic_with(topic, K::default_serde(), V::default_serde())
+    }
+
+    /// An input topic.
+    pub fn input_topic_with<K: Data, V: Data>(
+        &self,
+        topic: &str,
+        key: Arc<dyn Serde<K::Present>>,
+        value: Arc<dyn Serde<V::Present>>,
+    ) -> TestInputTopic<K, V> {
+        TestInputTopic { driver: self.clone(), topic: topic.into(), key, value }
+    }
+
+    /// An output topic with the serdes of the types.
+    pub fn output_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(&self, topic: &str) -> TestOutputTopic<K, V> {
+        self.output_topic_with(topic, K::default_serde(), V::default_serde())
+    }
+
+    /// An output topic.
+    pub fn output_topic_with<K: Data, V: Data>(
+        &self,
+        topic: &str,
+        key: Arc<dyn Serde<K::Present>>,
+        value: Arc<dyn Serde<V::Present>>,
+    ) -> TestOutputTopic<K, V> {
+        TestOutputTopic { driver: self.clone(), topic: topic.into(), key, value }
+    }
+
+    /// Pipes a record in bytes.
+    pub fn pipe_raw(&self, topic: &str, record: RawRecord) -> Result<(), Error> {
+        self.0.borrow_mut().pipe(topic, record)
+    }
+
+    /// Takes all records that were written, by topic: also those of changelogs and repartition topics.
+    pub fn drain(&self) -> BTreeMap<Arc<str>, Vec<RawRecord>> {
+        let outputs = std::mem::take(&mut self.0.borrow_mut().outputs);
+        outputs.into_iter().map(|(topic, records)| (topic, records.into())).filter(|(_, records): &(_, Vec<_>)| !records.is_empty()).collect()
+    }
+
+    /// Moves the clock and calls the punctuators that are due.
+    pub fn advance_wall_clock_ms(&self, by: i64) -> Result<(), Error> {
+        let mut driver = self.0.borrow_mut();
+        driver.clock += by;
+        let clock = driver.clock;
+        driver.task.set_wall_clock(clock);
+        driver.task.punctuate_wall_clock()?;
+        driver.commit()?;
+        driver.drain_queues()
+    }
+
+    /// How many records were dropped.
+    pub fn dropped_records(&self) -> u64 {
+        let driver = self.0.borrow();
+        driver.task.dropped_records() + driver.global.as_ref().map_or(0, Task::dropped_records)
+    }
+
+    /// A store by name and type, a [`KeyValueStore`](millstream_topology::store::KeyValueStore) for example.
+    pub fn store<S: Clone + 'static>(&self, name: &str) -> Option<S> {
+        self.any_store(name)?.typed()
+    }
+
+    /// A store by name.
+    pub fn any_store(&self, name: &str) -> Option<Rc<dyn AnyStore>> {
+        self.all_stores().into_iter().find(|store| &**store.name() == name)
+    }
+
+    /// All stores.
+    pub fn all_stores(&self) -> Vec<Rc<dyn AnyStore>> {
+        let driver = self.0.borrow();
+        let globals = driver.global.iter().flat_map(|global| global.stores().iter().cloned().collect::<Vec<_>>());
+        driver.task.stores().iter().cloned().chain(globals).collect()
+    }
+
+    /// Closes the nodes.
+    pub fn close(&self) -> Result<(), Error> {
+        self.0.borrow_mut().task.close()
+    }
+
+    fn take_output(&self, topic: &str) -> Option<RawRecord> {
+        self.0.borrow_mut().outputs.get_mut(topic)?.pop_front()
+    }
+}
+
+impl Driver {
+    fn pipe(&mut self, topic: &str, record: RawRecord) -> Result<(), Error> {
+        if !self.sources.contains(topic) && !self.globals.contains(topic) {
+            let known: Vec<_> = self.sources.iter().chain(&self.globals).map(|topic| &**topic).collect();
+            let text = format!("the topology does not read topic {topic}: it reads {}", known.join(", "));
+            return Err(Error::new(ErrorKind::IllegalArgument, text));
+        }
+        self.enqueue(topic, record)?;
+        self.drain_queues()
+    }
+
+    fn enqueue(&mut self, topic: &str, record: RawRecord) -> Result<(), Error> {
+        let offset = self.offsets.entry(topic.into()).or_insert(0);
+        let at = *offset;
+        *offset += 1;
+        if self.sources.contains(topic) {
+            self.task.push(topic, at, record)?;
+        } else if let Some(global) = self.global.as_mut().filter(|_| self.globals.contains(topic)) {
+            global.push(topic, at, record)?;
+            while global.process()? {}
+            global.flush()?;
+            commit_stores(global)?;
+        }
+        Ok(())
+    }
+
+    fn drain_queues(&mut self) -> Result<(), Error> {
+        while self.task.process()? {
+            self.commit()?;
+        }
+        // Records that were dropped before they could be processed may have left something for the dead-letter topic.
+        self.collect()
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        self.task.flush()?;
+        commit_stores(&self.task)?;
+        self.collect()
+    }
+
+    fn collect(&mut self) -> Result<(), Error> {
+        for Output { topic, record, .. } in self.task.take_outputs() {
+            // Headers stop being shared between what was written and what is read again.
+            let again = RawRecord { headers: record.headers.copied(), ..record.clone() };
+            self.outputs.entry(topic.clone()).or_default().push_back(record);
+            self.enqueue(&topic, again)?;
+        }
+        Ok(())
+    }
+}
+
+fn commit_stores(task: &Task) -> Result<(), Error> {
+    for store in task.stores().iter() {
+        if let Some(rocks) = store.rocks() {
+            rocks.commit(vec![])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What can go wrong while a topology is built or runs.
+
+use std::{any::Any, sync::Arc};
+
+use crate::{SerdeError, store::bytes::StoreError};
+
+/// The kind of an error: a closed set, named after what Kafka Streams throws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The topology cannot be (`TopologyException`).
+    Topology,
+    /// A parameter is out of its range (`IllegalArgumentException`).
+    IllegalArgument,
+    /// The call does not fit the state (`IllegalStateException`).
+    IllegalState,
+    /// A null where none may be (`NullPointerException`).
+    Null,
+    /// A value of another type (`ClassCastException`).
+    ClassCast,
+    /// Not possible with this store or window (`UnsupportedOperationException`).
+    Unsupported,
+    /// A setting is wrong (`ConfigException`).
+    Config,
+    /// A key or value cannot be written or read.
+    Serialization,
+    /// The user's function failed or panicked.
+    User,
+    /// Any other failure of the streams engine (`StreamsException`).
+    Streams,
+}
+
+/// What went wrong, where, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{message}", self.place())]
+pub struct Error {
+    kind: ErrorKind,
+    node: Option<Arc<str>>,
+    message: String,
+    handled: bool,
+}
+
+impl Error {
+    /// An error; the text is a lower-case sentence that says what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, node: None, message: message.into(), handled: false }
+    }
+
+    /// Says at which node it happened, unless that is known already.
+    pub fn at(mut self, node: &Arc<str>) -> Self {
+        self.node.get_or_insert_with(|| node.clone());
+        self
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The node's name.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// What a panic of the user's code says.
+    pub(crate) fn from_panic(panic: Box<dyn Any + Send>) -> Self {
+        let text = match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(panic) => panic.downcast::<&str>().map_or_else(|_| "no text".into(), |text| text.to_string()),
+        };
+        Self::new(ErrorKind::User, format!("user code panicked: {text}"))
+    }
+
+    /// Whether the processing handler has already decided to fail.
+    pub(crate) fn is_handled(&self) -> bool {
+        self.handled
+    }
+
+    pub(crate) fn handled(mut self) -> Self {
+        self.handled = true;
+        self
+    }
+
+    fn place(&self) -> String {
+        self.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default()
+    }
+}
+
+impl From<SerdeError> for Error {
+    fn from(error: SerdeError) -> Self {
+        Self::new(ErrorKind::Serialization, error.0)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::new(ErrorKind::Streams, error.to_string())
+    }
+}
+
+/// A topology error.
+pub(crate) fn topology(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Topology, message)
+}

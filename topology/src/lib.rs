@@ -1,0 +1,37 @@
+//! The execution core: topologies, tasks, state stores, and how they run on timely dataflow.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `data`, `serde`, `record` | keys and values, their nulls and their bytes; records inside a task |
+//! | `graph` | the logical topology, its sub-topologies, and its description as text |
+//! | `node`, `queue`, `sink` | nodes at run time: from a topic's bytes through typed nodes to a topic's bytes |
+//! | `task`, `context` | a sub-topology at one partition, and what it lends to its nodes |
+//! | `store` | state stores |
+#![deny(missing_docs)]
+
+mod context;
+mod data;
+mod error;
+mod graph;
+mod name;
+mod node;
+mod queue;
+mod record;
+mod serde;
+mod sink;
+pub mod store;
+mod task;
+
+pub use context::{
+    Cancellable, OnError, Output, PunctuationType, RecordContext, RecordMetadata, Target, TaskConfig, TaskContext, TaskId,
+};
+pub use data::Data;
+pub use error::{Error, ErrorKind};
+pub use graph::{InternalTopic, OffsetReset, Subtopology, Topology};
+pub use name::check as check_name;
+pub use node::{AnyNode, Assembly, Children, Node, NodeMaker, SourceMaker};
+pub use queue::{InvalidTimestamp, SourceDef, SourceQueue, TimestampExtractor};
+pub use record::{Change, Header, Headers, RawRecord, Record, ValueAndTimestamp};
+pub use serde::{DefaultSerde, Serde, SerdeError, SerdeRef};
+pub use sink::{PartitionKey, SinkDef, SinkTopic, StreamPartitioner, TopicNameExtractor};
+pub use task::{Task, TaskEnv};

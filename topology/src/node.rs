@@ -1,0 +1,191 @@
+//! Nodes at run time, and how a record gets from one to the next.
+
+use std::{
+    any::{Any, type_name},
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+};
+
+use crate::{
+    context::{OnError, TaskContext},
+    error::{Error, ErrorKind},
+    queue::SourceQueue,
+    record::Record,
+    store::{AnyStore, StoreSet},
+};
+
+/// A node that takes records of one type.
+///
+/// **Law.** Single-threaded, synchronous, deterministic: what it does follows from the records, its stores and the context.
+pub trait Node<K, V>: 'static {
+    /// Called once before the first record.
+    fn init(&mut self, _: &mut TaskContext) -> Result<(), Error> {
+        Ok(())
+    }
+    /// Takes a record and forwards what follows from it.
+    fn process(&mut self, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error>;
+    /// Called once after the last record.
+    fn close(&mut self, _: &mut TaskContext) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+pub(crate) struct NodeCell<N: ?Sized> {
+    name: Arc<str>,
+    node: RefCell<N>,
+}
+
+pub(crate) type NodeRef<K, V> = Rc<NodeCell<dyn Node<K, V>>>;
+
+/// The nodes below one node, in order. Cloning shares them.
+pub struct Children<K, V>(Rc<[NodeRef<K, V>]>);
+
+impl<K, V> Clone for Children<K, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> Children<K, V> {
+    /// Pushes a record through all of them, depth first, one after the other.
+    #[inline]
+    pub fn forward(&self, context: &mut TaskContext, mut record: Record<K, V>) -> Result<(), Error> {
+        let Some((last, others)) = self.0.split_last() else { return Ok(()) };
+        if !others.is_empty() {
+            record.headers.shared();
+            for child in others {
+                call(child, context, record.clone())?;
+            }
+        }
+        call(last, context, record)
+    }
+
+    /// Pushes a record through the child of that name.
+    pub fn forward_to(&self, context: &mut TaskContext, child: &str, record: Record<K, V>) -> Result<(), Error> {
+        match self.0.iter().find(|c| &*c.name == child) {
+            Some(child) => call(child, context, record),
+            None => Err(Error::new(ErrorKind::Streams, format!("there is no child {child}: forward to {}", self.names()))),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn names(&self) -> String {
+        self.0.iter().map(|c| &*c.name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Runs one node. Its own failure, also a panic of user code, goes to the handler; a failure further down has been there already.
+fn call<K: 'static, V: 'static>(child: &NodeRef<K, V>, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
+    if record.timestamp < 0 {
+        return Err(Error::new(ErrorKind::IllegalArgument, format!("timestamp {} is negative", record.timestamp)));
+    }
+    let timestamp = std::mem::replace(&mut context.record.timestamp, record.timestamp);
+    let headers = std::mem::replace(&mut context.record.headers, record.headers.clone());
+    let outcome = catch_unwind(AssertUnwindSafe(|| child.node.borrow_mut().process(context, record)));
+    let outcome = match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if error.is_handled() => Err(error),
+        Ok(Err(error)) => handle(&child.name, context, error),
+        Err(panic) => handle(&child.name, context, Error::from_panic(panic)),
+    };
+    context.record.timestamp = timestamp;
+    context.record.headers = headers;
+    outcome
+}
+
+#[cold]
+fn handle(node: &Arc<str>, context: &mut TaskContext, error: Error) -> Result<(), Error> {
+    let error = error.at(node);
+    context.dead_letter(&error);
+    match context.config.on_processing_error {
+        OnError::Continue => {
+            tracing::warn!(task = %context.task, node = &**node, %error, "record dropped");
+            context.drop_record();
+            Ok(())
+        }
+        OnError::Fail => Err(error.handled()),
+    }
+}
+
+/// A node of any type, as its maker hands it to the task.
+pub struct AnyNode {
+    pub(crate) name: Arc<str>,
+    reference: Rc<dyn Any>,
+    pub(crate) init: Box<dyn Fn(&mut TaskContext) -> Result<(), Error>>,
+    pub(crate) close: Box<dyn Fn(&mut TaskContext) -> Result<(), Error>>,
+}
+
+/// Makes a node for one task.
+pub type NodeMaker = Arc<dyn Fn(&mut Assembly<'_>) -> Result<AnyNode, Error> + Send + Sync>;
+
+/// Makes, for one task, what reads one of a source's topics.
+pub type SourceMaker = Arc<dyn Fn(&mut Assembly<'_>) -> Result<Box<dyn Fn(Arc<str>) -> Box<dyn SourceQueue>>, Error> + Send + Sync>;
+
+/// A task under construction: hands a node its children, which are made before it, and its stores.
+pub struct Assembly<'a> {
+    pub(crate) name: Arc<str>,
+    pub(crate) children: Vec<&'a AnyNode>,
+    pub(crate) stores: &'a StoreSet,
+    pub(crate) connected: Option<&'a std::collections::BTreeSet<Arc<str>>>,
+    pub(crate) config: &'a crate::context::TaskConfig,
+}
+
+impl Assembly<'_> {
+    /// The node's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What the task is told of the application.
+    pub fn config(&self) -> &crate::context::TaskConfig {
+        self.config
+    }
+
+    /// The nodes below this one; they must take what it sends.
+    pub fn children<K: 'static, V: 'static>(&self) -> Result<Children<K, V>, Error> {
+        let cast = |child: &&AnyNode| {
+            child.reference.downcast_ref::<NodeRef<K, V>>().cloned().ok_or_else(|| {
+                let (key, value) = (type_name::<K>(), type_name::<V>());
+                let text = format!("{} sends keys of type {key} and values of type {value}, which its child {} does not take", self.name, child.name);
+                Error::new(ErrorKind::ClassCast, text)
+            })
+        };
+        Ok(Children(self.children.iter().map(cast).collect::<Result<_, _>>()?))
+    }
+
+    /// A store that is connected to the node, or a global one.
+    pub fn store<S: Clone + 'static>(&self, name: &str) -> Result<S, Error> {
+        let connected = self.connected.is_some_and(|stores| stores.contains(name));
+        let store = self.stores.get(name).filter(|store| connected || store.is_global()).ok_or_else(|| {
+            let text = format!("{} uses store {name}, which is not connected to it: add it to the processor's stores", self.name);
+            Error::new(ErrorKind::Streams, text)
+        })?;
+        store.typed::<S>().ok_or_else(|| {
+            Error::new(ErrorKind::ClassCast, format!("{}: store {name} is not a {}", self.name, type_name::<S>()))
+        })
+    }
+
+    /// Any store of the task, connected or not, without a type.
+    pub fn any_store(&self, name: &str) -> Option<&Rc<dyn AnyStore>> {
+        self.stores.get(name)
+    }
+
+    /// Wraps the node.
+    pub fn node<K: 'static, V: 'static>(&self, node: impl Node<K, V>) -> AnyNode {
+        let cell = Rc::new(NodeCell { name: self.name.clone(), node: RefCell::new(node) });
+        let (first, last) = (cell.clone(), cell.clone());
+        let reference: NodeRef<K, V> = cell;
+        AnyNode {
+            name: self.name.clone(),
+            reference: Rc::new(reference),
+            init: Box::new(move |context| first.node.borrow_mut().init(context)),
+            close: Box::new(move |context| last.node.borrow_mut().close(context)),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Records inside a task.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+
+/// One header. A value may be null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The header's name; names may repeat.
+    pub name: Arc<str>,
+    /// The header's value.
+    pub value: Option<Bytes>,
+}
+
+/// The headers of a record, in order.
+///
+/// **Law.** As in Kafka Streams, headers travel by reference: siblings that were forwarded the same record see what one of them adds
+/// in place. [`Headers::copied`] parts from the others.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Option<Rc<RefCell<Vec<Header>>>>);
+
+impl Headers {
+    /// No headers.
+    pub const fn empty() -> Self {
+        Self(None)
+    }
+
+    /// Adds a header in place, for everybody who shares these.
+    pub fn add(&mut self, name: impl Into<Arc<str>>, value: Option<Bytes>) {
+        self.shared().borrow_mut().push(Header { name: name.into(), value });
+    }
+
+    /// A copy that shares nothing.
+    pub fn copied(&self) -> Self {
+        self.to_vec().into()
+    }
+
+    /// The headers, in order.
+    pub fn to_vec(&self) -> Vec<Header> {
+        self.0.as_ref().map_or_else(Vec::new, |headers| headers.borrow().clone())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|headers| headers.borrow().is_empty())
+    }
+
+    /// The value of the last header of that name; `None` also if it is null.
+    pub fn last(&self, name: &str) -> Option<Bytes> {
+        self.0.as_ref()?.borrow().iter().rev().find(|h| &*h.name == name)?.value.clone()
+    }
+
+    /// Makes clones of these share what is added later, also if there is nothing yet.
+    pub(crate) fn shared(&mut self) -> &Rc<RefCell<Vec<Header>>> {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl From<Vec<Header>> for Headers {
+    fn from(headers: Vec<Header>) -> Self {
+        Self((!headers.is_empty()).then(|| Rc::new(RefCell::new(headers))))
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_vec() == other.to_vec()
+    }
+}
+
+/// A record between two nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record<K, V> {
+    /// The key.
+    pub key: K,
+    /// The value.
+    pub value: V,
+    /// Milliseconds since the epoch, not negative.
+    pub timestamp: i64,
+    /// The headers.
+    pub headers: Headers,
+}
+
+impl<K, V> Record<K, V> {
+    /// A record without headers.
+    pub fn new(key: K, value: V, timestamp: i64) -> Self {
+        Self { key, value, timestamp, headers: Headers::empty() }
+    }
+
+    /// The same record with another key.
+    pub fn with_key<L>(self, key: L) -> Record<L, V> {
+        Record { key, value: self.value, timestamp: self.timestamp, headers: self.headers }
+    }
+
+    /// The same record with another value.
+    pub fn with_value<W>(self, value: W) -> Record<K, W> {
+        Record { key: self.key, value, timestamp: self.timestamp, headers: self.headers }
+    }
+
+    /// The same record at another time.
+    pub fn with_timestamp(self, timestamp: i64) -> Self {
+        Self { timestamp, ..self }
+    }
+
+    /// The same record with other headers.
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self { headers, ..self }
+    }
+}
+
+/// An update of a table's row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change<V> {
+    /// The row's value from now on; `None` deletes it.
+    pub new: Option<V>,
+    /// The value before, if somebody downstream asked for it.
+    pub old: Option<V>,
+    /// Whether it is the newest version of the row; only a versioned table says no.
+    pub is_latest: bool,
+}
+
+impl<V> Change<V> {
+    /// An update to the newest version.
+    pub fn new(new: Option<V>, old: Option<V>) -> Self {
+        Self { new, old, is_latest: true }
+    }
+}
+
+/// A row's value and when it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueAndTimestamp<V> {
+    /// The value.
+    pub value: V,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+}
+
+/// A record in bytes: what comes from a topic, and what goes to one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawRecord {
+    /// The key, or null.
+    pub key: Option<Bytes>,
+    /// The value, or null.
+    pub value: Option<Bytes>,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// The headers.
+    pub headers: Headers,
+}

@@ -1,0 +1,290 @@
+//! Tasks: one sub-topology at one partition, ready to run.
+
+mod punctuation;
+
+use std::{collections::HashMap, rc::Rc, sync::Arc};
+
+use crate::{
+    context::{Output, PunctuationType, RecordContext, TaskConfig, TaskContext, TaskId},
+    error::{Error, ErrorKind},
+    graph::{NodeKind, Subtopology, Topology},
+    node::{AnyNode, Assembly},
+    queue::SourceQueue,
+    record::RawRecord,
+    store::{AnyStore, StoreEnv, StoreSet, bytes::RocksState},
+};
+
+/// What a task is made with.
+#[derive(Clone)]
+pub struct TaskEnv {
+    /// What it is told of the application.
+    pub config: TaskConfig,
+    /// RocksDB, if there is one: without it every store is in memory.
+    pub rocks: Option<Arc<RocksState>>,
+    /// The global stores, made by the [`GlobalTask`](Task::new_global) of the same worker.
+    pub global_stores: StoreSet,
+    /// The clock at the start, in milliseconds since the epoch.
+    pub wall_clock: i64,
+}
+
+/// A sub-topology at one partition: queues, nodes and stores.
+///
+/// **Law.** Single-threaded, synchronous, deterministic: what it writes follows from what was pushed, in that order, and from the
+/// clock that it was told. It takes the record with the lowest timestamp among its queues' heads, pushes it depth first through its
+/// nodes, and only then the next. It does no I/O but its stores'.
+pub struct Task {
+    context: TaskContext,
+    queues: Vec<Box<dyn SourceQueue>>,
+    consumed: HashMap<Arc<str>, i64>,
+    nodes: Vec<AnyNode>,
+    stores: StoreSet,
+    has_work: bool,
+}
+
+impl Task {
+    /// Makes a task of a sub-topology. Its nodes are not called yet: restore its stores, then [`init`](Task::init) it.
+    pub fn new(topology: &Topology, part: &Subtopology, partition: i32, env: &TaskEnv) -> Result<Self, Error> {
+        Self::assemble(topology, &part.nodes, TaskId { subtopology: part.id, partition }, env)
+    }
+
+    /// Makes one task of all sub-topologies but the global ones, as the test driver does.
+    pub fn new_whole(topology: &Topology, env: &TaskEnv) -> Result<Self, Error> {
+        let nodes: Vec<usize> = topology.subtopologies().iter().filter(|part| !part.is_global).flat_map(|part| part.nodes.clone()).collect();
+        let mut nodes = nodes;
+        nodes.sort_unstable();
+        Self::assemble(topology, &nodes, TaskId { subtopology: 0, partition: 0 }, env)
+    }
+
+    /// Makes the task that keeps the global stores; `None` if there are none.
+    pub fn new_global(topology: &Topology, env: &TaskEnv) -> Result<Option<Self>, Error> {
+        let mut nodes: Vec<usize> = topology.subtopologies().iter().filter(|part| part.is_global).flat_map(|part| part.nodes.clone()).collect();
+        nodes.sort_unstable();
+        if nodes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self::assemble(topology, &nodes, TaskId { subtopology: usize::MAX, partition: -1 }, env)?))
+    }
+
+    fn assemble(topology: &Topology, nodes: &[usize], id: TaskId, env: &TaskEnv) -> Result<Self, Error> {
+        let mut stores = StoreSet::default();
+        for name in topology.stores_in_order(nodes) {
+            stores.push(make_store(topology, &name, id.partition, env)?);
+        }
+        let mut visible = stores.clone();
+        env.global_stores.iter().for_each(|store| visible.push(store.clone()));
+
+        // Children first, so that each node is made with its children in hand.
+        let mut made: HashMap<usize, AnyNode> = HashMap::new();
+        let mut queues = vec![];
+        for &at in nodes.iter().rev() {
+            let def = &topology.nodes[at];
+            let below = nodes.iter().filter(|&&child| topology.nodes[child].parents.contains(&def.name));
+            let children = below.map(|child| &made[child]).collect();
+            let connected = match &def.kind {
+                NodeKind::Processor { stores, .. } => Some(stores),
+                _ => None,
+            };
+            let mut assembly = Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config };
+            let node = match &def.kind {
+                NodeKind::Processor { make, .. } | NodeKind::Sink { make, .. } => make(&mut assembly).map_err(|e| e.at(&def.name))?,
+                NodeKind::Source { topics, make } => {
+                    let make_queue = make(&mut assembly).map_err(|e| e.at(&def.name))?;
+                    queues.extend(topics.iter().rev().map(|topic| match topology.internal_topics.contains_key(topic) {
+                        true => make_queue(env.config.internal_topic(topic)),
+                        false => make_queue(topic.clone()),
+                    }));
+                    continue;
+                }
+            };
+            made.insert(at, node);
+        }
+        queues.reverse();
+        let mut in_order: Vec<_> = made.into_iter().collect();
+        in_order.sort_unstable_by_key(|(at, _)| *at);
+        Ok(Self {
+            context: TaskContext::new(env.config.clone(), id, env.wall_clock),
+            queues,
+            consumed: HashMap::new(),
+            nodes: in_order.into_iter().map(|(_, node)| node).collect(),
+            stores,
+            has_work: false,
+        })
+    }
+
+    /// Calls every node once, before the first record.
+    pub fn init(&mut self) -> Result<(), Error> {
+        for node in &self.nodes {
+            self.context.node = node.name.clone();
+            self.context.record = RecordContext::none(-1);
+            (node.init)(&mut self.context).map_err(|error| error.at(&node.name))?;
+        }
+        Ok(())
+    }
+
+    /// Calls every node once, after the last record.
+    pub fn close(&mut self) -> Result<(), Error> {
+        for node in &self.nodes {
+            (node.close)(&mut self.context).map_err(|error| error.at(&node.name))?;
+        }
+        Ok(())
+    }
+
+    /// The task's id.
+    pub fn id(&self) -> TaskId {
+        self.context.task
+    }
+
+    /// The topics that it reads, in the order of its queues.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.queues.iter().map(|queue| queue.topic())
+    }
+
+    /// Appends a record to a topic's queue.
+    pub fn push(&mut self, topic: &str, offset: i64, record: RawRecord) -> Result<(), Error> {
+        let queue = self.queue(topic)?;
+        queue.push(offset, record);
+        Ok(())
+    }
+
+    /// How many records wait, by queue: what back-pressure looks at.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        self.queues.iter().map(|queue| (queue.topic(), queue.len()))
+    }
+
+    /// Processes the record with the lowest timestamp, and the stream-time punctuators that are due after it. `false`: none waits.
+    pub fn process(&mut self) -> Result<bool, Error> {
+        let mut best: Option<(i64, usize)> = None;
+        for (i, queue) in self.queues.iter_mut().enumerate() {
+            if let Some(timestamp) = queue.head_timestamp(&mut self.context)?
+                && best.is_none_or(|(lowest, _)| timestamp < lowest)
+            {
+                best = Some((timestamp, i));
+            }
+        }
+        let Some((_, i)) = best else { return Ok(false) };
+        self.has_work = true;
+        self.queues[i].process(&mut self.context)?;
+        self.punctuate(PunctuationType::StreamTime, self.context.stream_time)?;
+        Ok(true)
+    }
+
+    /// Tells the task what time it is, without anything following from that.
+    pub fn set_wall_clock(&mut self, now: i64) {
+        self.context.wall_clock = now;
+    }
+
+    /// Calls the wall-clock punctuators that are due.
+    pub fn punctuate_wall_clock(&mut self) -> Result<(), Error> {
+        self.punctuate(PunctuationType::WallClockTime, self.context.wall_clock)
+    }
+
+    /// When the next wall-clock punctuator is due.
+    pub fn next_wall_clock_punctuation(&self) -> Option<i64> {
+        self.next_punctuation(PunctuationType::WallClockTime)
+    }
+
+    /// Flushes what waits in record caches and buffers, store by store: before a commit.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        for store in self.stores.clone().iter() {
+            store.flush(&mut self.context)?;
+        }
+        self.context.commit_requested = false;
+        Ok(())
+    }
+
+    /// What was written since the last call.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.context.outputs)
+    }
+
+    /// The offsets to commit: of each topic the first record that has not been processed, where something has been read.
+    pub fn offsets(&mut self) -> HashMap<Arc<str>, i64> {
+        for queue in &self.queues {
+            if let Some(offset) = queue.head_offset() {
+                self.consumed.insert(queue.topic().clone(), offset);
+            }
+        }
+        self.consumed.clone()
+    }
+
+    /// Tells the task up to where its source has read, so that offsets without a record are committed too.
+    pub fn set_position(&mut self, topic: &str, next_offset: i64) {
+        match self.consumed.get_mut(topic) {
+            Some(position) => *position = next_offset,
+            None => drop(self.consumed.insert(topic.into(), next_offset)),
+        }
+    }
+
+    /// The highest timestamp of each topic, −1 if it had none: committed with the offsets.
+    pub fn partition_times(&self) -> impl Iterator<Item = (&Arc<str>, i64)> {
+        self.queues.iter().map(|queue| (queue.topic(), queue.partition_time()))
+    }
+
+    /// Continues with the times that were committed before a restart.
+    pub fn set_partition_time(&mut self, topic: &str, time: i64) -> Result<(), Error> {
+        self.queue(topic)?.set_partition_time(time);
+        self.context.stream_time = self.context.stream_time.max(time);
+        Ok(())
+    }
+
+    /// What windowed operators remember across restarts, by node: committed with the offsets.
+    pub fn processor_metadata(&self) -> &HashMap<Arc<str>, i64> {
+        &self.context.processor_metadata
+    }
+
+    /// Continues with what was committed before a restart.
+    pub fn set_processor_metadata(&mut self, metadata: HashMap<Arc<str>, i64>) {
+        self.context.processor_metadata = metadata;
+    }
+
+    /// Whether user code has asked for a commit since the last flush.
+    pub fn commit_requested(&self) -> bool {
+        self.context.commit_requested
+    }
+
+    /// Whether a record was processed or a punctuator called since the last call.
+    pub fn take_has_work(&mut self) -> bool {
+        std::mem::take(&mut self.has_work)
+    }
+
+    /// How many records were dropped (`dropped-records-total`).
+    pub fn dropped_records(&self) -> u64 {
+        self.context.dropped
+    }
+
+    /// Its stores.
+    pub fn stores(&self) -> &StoreSet {
+        &self.stores
+    }
+
+    /// The context, for writes to a store from outside a node.
+    pub fn context(&mut self) -> &mut TaskContext {
+        &mut self.context
+    }
+
+    fn queue(&mut self, topic: &str) -> Result<&mut Box<dyn SourceQueue>, Error> {
+        let id = self.context.task;
+        self.queues.iter_mut().find(|queue| &**queue.topic() == topic).ok_or_else(|| {
+            Error::new(ErrorKind::IllegalArgument, format!("task {id} does not read topic {topic}: name one of its source topics"))
+        })
+    }
+}
+
+fn make_store(topology: &Topology, name: &Arc<str>, partition: i32, env: &TaskEnv) -> Result<Rc<dyn AnyStore>, Error> {
+    let global = topology.global_stores.contains_key(name);
+    let def = topology.store(name).ok_or_else(|| crate::error::topology(format!("store {name} is not added: add it")))?;
+    let changelog = (def.logging && !global).then(|| match topology.source_changelogs.get(name) {
+        Some(_) => None,
+        None => Some(Arc::from(format!("{}-{name}-changelog", env.config.application_id))),
+    });
+    let store = StoreEnv {
+        name,
+        partition,
+        rocks: env.rocks.as_ref(),
+        changelog: changelog.flatten(),
+        caching: def.caching && env.config.cache_max_bytes > 0,
+        global,
+        config: &env.config,
+    };
+    (def.make)(&store)
+}
