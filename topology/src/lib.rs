@@ -7,10 +7,12 @@
 //! | `node`, `queue`, `sink` | nodes at run time: from a topic's bytes through typed nodes to a topic's bytes |
 //! | `task`, `context` | a sub-topology at one partition, and what it lends to its nodes |
 //! | `store` | state stores |
+//! | `dataflow` | how tasks run on timely dataflow |
 #![deny(missing_docs)]
 
 mod context;
 mod data;
+pub mod dataflow;
 mod error;
 mod graph;
 mod name;
