@@ -1,0 +1,46 @@
+//! Engines and pipeline gateways.
+
+use millstream_proto::lanes::{Assignment, AssignmentApplied, AssignmentAppliedResponse, Role, SubscribeRequest, lanes_server::Lanes};
+use tokio::sync::watch;
+use tokio_stream::{StreamExt, wrappers::WatchStream};
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::{client::Answers, state::input::Input};
+
+#[tonic::async_trait]
+impl Lanes for Services {
+    type SubscribeStream = Answers<Assignment>;
+
+    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+        let request = request.into_inner();
+        let role = role(request.role)?;
+        let (name, session) = (request.replica, self.client.session());
+        if name.is_empty() {
+            return Err(Status::invalid_argument("replica is empty: a replica subscribes under its own name"));
+        }
+        let (sender, receiver) = watch::channel(None);
+        let stream = WatchStream::new(receiver).filter_map(|assignment: Option<Assignment>| assignment.map(Ok));
+        let stream = self.client.guard(stream, Input::ReplicaLeft { role, name: name.clone(), session });
+        self.client
+            .join(move |registry, _| {
+                registry.assignments.retain(|_, stream| !stream.is_closed());
+                registry.assignments.insert((role, name.as_str().into()), sender);
+                tracing::info!(role = role.as_str_name(), replica = name, "replica connected");
+                Some(Input::ReplicaJoined { role, name, session, transactional_ids: request.transactional_ids })
+            })
+            .await?;
+        Ok(Response::new(stream))
+    }
+
+    async fn applied(&self, request: Request<AssignmentApplied>) -> Result<Response<AssignmentAppliedResponse>, Status> {
+        let AssignmentApplied { replica: name, role: number, generation, failures } = request.into_inner();
+        let failures = failures.into_iter().collect();
+        self.client.step(Input::Applied { role: role(number)?, name, generation, failures }).await?;
+        Ok(Response::new(AssignmentAppliedResponse {}))
+    }
+}
+
+fn role(number: i32) -> Result<Role, Status> {
+    Role::try_from(number).map_err(|_| Status::invalid_argument(format!("role {number} is not known: use ENGINE or PIPELINE_GATEWAY")))
+}
