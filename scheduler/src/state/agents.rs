@@ -99,7 +99,7 @@ impl State {
         }
         self.changed.models.insert(name.into());
         if is_new {
-            self.tell_model_gateways(name, out);
+            self.place_on_model_gateways(out);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     members::{Answers, Members, Outcome},
     name::did_you_mean,
     pipeline::updates,
-    place::{Lane, Placement, place},
+    place::{Lane, place},
     refusal::{Refusal, refuse},
     topics::Topics,
 };
@@ -39,7 +39,8 @@ impl State {
 
     /// Lanes are placed again, a little later: several replicas that come or go together make one change.
     pub(super) fn plan_soon(&mut self, now: u64) {
-        self.plan_at = Some(self.plan_at.unwrap_or(now + self.config.debounce));
+        let soon = now + self.config.debounce;
+        self.plan_at = Some(self.plan_at.map_or(soon, |at| at.min(soon)));
     }
 
     pub(super) fn plan(&mut self, now: u64, out: &mut Vec<Effect>) {
@@ -62,6 +63,7 @@ impl State {
             }
         }
         self.place_on_chainers(&wanted, out);
+        self.place_on_model_gateways(out);
         self.changed.recheck = true;
     }
 
@@ -96,10 +98,9 @@ impl State {
         self.members(kind).join(name, session);
         match kind {
             MemberKind::ModelGateway => {
-                self.models.values_mut().filter(|entry| !entry.deleted).for_each(|entry| entry.gateways.ask_also(name));
-                let models: Vec<_> = self.models.iter().filter(|(_, entry)| !entry.deleted).map(|(model, _)| model.clone()).collect();
-                out.extend(models.iter().filter_map(|model| self.model_operation(model, name)));
-                self.changed.models.extend(models);
+                self.model_gateway_lost(name);
+                self.new_model_gateways.insert(name.into());
+                self.plan_soon(now);
             }
             MemberKind::PipelineGateway => {
                 self.pipelines.values_mut().filter(|entry| !entry.deleted).for_each(|entry| entry.gateways.ask_also(name));
@@ -121,8 +122,8 @@ impl State {
         }
         match kind {
             MemberKind::ModelGateway => {
-                self.models.values_mut().for_each(|entry| entry.gateways.forget(name));
-                self.changed.models.extend(self.models.keys().cloned());
+                self.model_gateway_lost(name);
+                self.plan_soon(now);
             }
             MemberKind::PipelineGateway => self.pipelines.values_mut().for_each(|entry| entry.gateways.forget(name)),
             MemberKind::Chainer => {
@@ -160,14 +161,10 @@ impl State {
     fn place_on_chainers(&mut self, wanted: &BTreeMap<Arc<str>, Arc<Pipeline>>, out: &mut Vec<Effect>) {
         let names =
             if self.engines.is_empty() { self.chainers.names().map(|name| Arc::from(name.as_str())).collect() } else { Default::default() };
-        let placement = Placement {
-            replicas: Default::default(),
-            owners: self.pipelines.iter().filter_map(|(name, entry)| Some((lane(name), entry.chain.engine.clone()?))).collect(),
-        };
         let lanes = wanted.keys().map(lane).collect();
-        let placement = place(&placement, &lanes, &names, self.config.rules.load_bound);
+        self.chain_placement = place(&self.chain_placement, &lanes, &names, self.config.rules.load_bound);
         for (name, entry) in &mut self.pipelines {
-            let target = placement.owners.get(&lane(name)).cloned().zip(wanted.get(name).cloned());
+            let target = self.chain_placement.owners.get(&lane(name)).cloned().zip(wanted.get(name).cloned());
             for (engine, mut update) in entry.chain.turn_to(target, &self.config.topics) {
                 update.stream = engine.to_string();
                 out.push(Effect::Chainer { name: engine.to_string(), message: Box::new(update) });
@@ -220,6 +217,7 @@ fn parts(answer: PipelineUpdateStatusMessage) -> Option<(PipelineUpdateMessage, 
     Some((answer.update?, if answer.success { Ok(()) } else { Err(answer.reason) }))
 }
 
+/// A pipeline as a whole.
 fn lane(pipeline: &Arc<str>) -> Lane {
     Lane { pipeline: pipeline.clone(), partition: 0 }
 }

@@ -5,6 +5,7 @@
 //! | [`input`] | what can happen |
 //! | [`effect`] | what is to be done about it |
 //! | `models`, `agents` | models on the replicas of servers |
+//! | `model_gateways` | which gateway serves which model |
 //! | `pipelines` | versions of pipelines, and their states |
 //! | `lanes` | engines and gateways, and what they are told |
 //! | `status` | what clients see |
@@ -14,6 +15,7 @@ mod agents;
 pub(crate) mod effect;
 pub(crate) mod input;
 mod lanes;
+mod model_gateways;
 mod models;
 mod pipelines;
 mod snapshot;
@@ -30,6 +32,7 @@ use self::{effect::Effect, input::Input, models::ModelEntry, pipelines::Pipeline
 use crate::{
     fleet::{Fleet, Rules},
     members::Members,
+    place::Placement,
     refusal::Refusal,
     server::Server,
     topics::Topics,
@@ -69,6 +72,11 @@ pub(crate) struct State {
     model_gateways: Members,
     pipeline_gateways: Members,
     chainers: Members,
+    /// Which of them serves which model, and runs which pipeline.
+    model_placement: Placement,
+    chain_placement: Placement,
+    /// Model gateways that may serve from before what others serve now.
+    new_model_gateways: BTreeSet<String>,
     /// When lanes are to be placed again.
     plan_at: Option<u64>,
     grace_until: Option<u64>,
@@ -99,6 +107,9 @@ impl State {
             model_gateways: Members::default(),
             pipeline_gateways: Members::default(),
             chainers: Members::default(),
+            model_placement: Placement::default(),
+            chain_placement: Placement::default(),
+            new_model_gateways: BTreeSet::new(),
             plan_at: None,
             grace_until: None,
             purge_at: now + PURGE_EVERY,
@@ -133,7 +144,7 @@ impl State {
             Input::Applied { role, name, generation, failures } => self.applied(role, &name, generation, failures, now, out)?,
             Input::MemberJoined { kind, name, session } => self.member_joined(kind, &name, session, now, out),
             Input::MemberLeft { kind, name, session } => self.member_left(kind, &name, session, now),
-            Input::ModelGatewayAnswered(answer) => self.model_gateway_answered(answer, now),
+            Input::ModelGatewayAnswered(answer) => self.model_gateway_answered(answer),
             Input::PipelineGatewayAnswered(answer) => self.pipeline_gateway_answered(answer),
             Input::EngineAnswered(answer) => self.engine_answered(answer),
         }

@@ -1,11 +1,10 @@
 //! Models: loading, updating, unloading, and the places where they run.
 
+use std::sync::Arc;
+
 use millstream_proto::seldon::{
     agent::{ModelOperationMessage, ModelVersion, model_operation_message::Operation},
-    scheduler::{
-        Model, ModelReference, ModelUpdateStatusMessage, model_replica_status::ModelReplicaState, model_status::ModelState,
-        model_status_response::ModelOperation,
-    },
+    scheduler::{Model, ModelReference, model_replica_status::ModelReplicaState, model_status::ModelState},
 };
 
 use super::{MOST_VERSIONS, Retry, State, effect::Effect};
@@ -27,15 +26,16 @@ pub(super) struct ModelEntry {
     pub(super) versions: Vec<Version>,
     pub(super) deleted: bool,
     pub(super) changed: u64,
-    /// What model gateways say.
+    /// The model gateway that was told to serve it, and what it says.
+    pub(super) gateway: Option<Arc<str>>,
     pub(super) gateways: Answers,
     pub(super) retry: Retry,
 }
 
 impl ModelEntry {
     pub(super) fn new(version: u32, now: u64) -> Self {
-        let (versions, gateways, retry) = Default::default();
-        Self { last_version: version, versions, deleted: false, changed: now, gateways, retry }
+        let (versions, gateway, gateways, retry) = Default::default();
+        Self { last_version: version, versions, deleted: false, changed: now, gateway, gateways, retry }
     }
 
     /// Deleted, and nothing of it is left on any server.
@@ -48,6 +48,7 @@ impl ModelEntry {
         self.deleted = false;
         self.changed = now;
         self.versions.push(Version::new(version, model, now));
+        self.gateway = None; // it is told of the new version
         while self.versions.len() > MOST_VERSIONS && !self.versions[0].is_active() {
             self.versions.remove(0);
         }
@@ -82,9 +83,7 @@ impl State {
             }
         };
         tracing::info!(model = name, new_version = is_new_version, "model loaded");
-        if is_new_version {
-            self.tell_model_gateways(&name, out);
-        }
+        self.place_on_model_gateways(out);
         self.schedule(&name, true, now, out);
         Ok(())
     }
@@ -124,7 +123,7 @@ impl State {
             }
         }
         tracing::info!(model = name, "model unloaded");
-        self.tell_model_gateways(name, out);
+        self.place_on_model_gateways(out);
         self.converge(name, now, out);
         Ok(())
     }
@@ -256,35 +255,6 @@ impl State {
         !waits && (!satisfied || latest.unschedulable.is_some())
     }
 
-    /// Tells every model gateway to serve the model, or to stop.
-    pub(super) fn tell_model_gateways(&mut self, name: &str, out: &mut Vec<Effect>) {
-        if let Some(entry) = self.models.get_mut(name) {
-            entry.gateways.ask(self.model_gateways.names());
-        }
-        out.extend(self.model_gateways.names().filter_map(|member| self.model_operation(name, member)));
-    }
-
-    pub(super) fn model_operation(&self, name: &str, member: &str) -> Option<Effect> {
-        let entry = self.models.get(name)?;
-        let mut message = self.model_status(name, false)?;
-        message.operation = if entry.deleted { ModelOperation::ModelDelete } else { ModelOperation::ModelCreate }.into();
-        message.timestamp = entry.gateways.clock;
-        // Topics that a pipeline reads stay.
-        let cleans = entry.versions.last().is_some_and(|latest| spec::cleans_topics(&latest.model));
-        message.keep_topics = entry.deleted && (!cleans || self.is_used(name));
-        Some(Effect::ModelGateway { name: member.into(), message: Box::new(message) })
-    }
-
-    pub(super) fn model_gateway_answered(&mut self, answer: ModelUpdateStatusMessage, now: u64) {
-        let Some(update) = answer.update else { return };
-        let result = if answer.success { Ok(()) } else { Err(answer.reason) };
-        let Some(entry) = self.models.get_mut(&update.model) else { return };
-        if entry.gateways.answer(&update.stream, update.timestamp, result) {
-            entry.changed = now;
-            self.changed.models.insert(update.model);
-        }
-    }
-
     /// Whether requests to a model are answered, also through its topics; else why not.
     pub(super) fn answers(&self, name: &str) -> Result<(), String> {
         let Some(entry) = self.models.get(name).filter(|entry| !entry.deleted) else {
@@ -295,7 +265,7 @@ impl State {
             let (state, reason) = latest.map_or(("", ""), |latest| (latest.state.as_str_name(), &latest.reason));
             return Err(format!("model {name} is not available: {state}{}{reason}", if reason.is_empty() { "" } else { ": " }));
         }
-        match entry.gateways.outcome() {
+        match self.model_gateway_outcome(entry) {
             Outcome::NobodyAsked | Outcome::Done => Ok(()),
             Outcome::Pending => Err(format!("model {name} is being started on the model gateway")),
             Outcome::Failed(reason) => Err(format!("model {name} is not served by the model gateway {reason}")),

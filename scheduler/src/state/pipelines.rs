@@ -219,7 +219,7 @@ impl State {
             Outcome::NobodyAsked | Outcome::Done | Outcome::Failed(_) => true,
             Outcome::Pending => false,
         };
-        let released = self.plan_at.is_none() && self.engines.released(name) && self.gateways.released(name) && gateways_done;
+        let released = self.engines.released(name) && self.gateways.released(name) && gateways_done;
         let status = if released { PipelineStatus::PipelineTerminated } else { PipelineStatus::PipelineTerminating };
         if was_gone {
             return;

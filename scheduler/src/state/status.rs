@@ -17,7 +17,7 @@ impl State {
     pub(super) fn model_status(&self, name: &str, all_versions: bool) -> Option<ModelStatusResponse> {
         let entry = self.models.get(name)?;
         let mut versions: Vec<_> = entry.versions.iter().map(|version| version.status()).collect();
-        let (state, reason) = gateway_state(entry.gateways.outcome(), entry.deleted);
+        let (state, reason) = gateway_state(self.model_gateway_outcome(entry), entry.deleted);
         if let Some(latest) = versions.last_mut().and_then(|latest| latest.state.as_mut()) {
             latest.model_gw_state = state.into();
             latest.model_gw_reason = reason;

@@ -217,6 +217,7 @@ fn a_model_gateway_is_told_and_its_answer_counts_only_if_it_is_to_the_latest_ope
     let kind = MemberKind::ModelGateway;
     world.must(Input::MemberJoined { kind, name: "gw".into(), session });
     assert_eq!(gateway_state(&world), ModelState::ModelProgressing);
+    world.pass(50);
     let told = world.said.iter().find_map(|effect| match effect {
         Effect::ModelGateway { name, message } if name == "gw" => Some(message.clone()),
         _ => None,
@@ -235,6 +236,39 @@ fn a_model_gateway_is_told_and_its_answer_counts_only_if_it_is_to_the_latest_ope
     assert_eq!(gateway_state(&world), ModelState::ModelAvailable);
     world.must(Input::MemberLeft { kind, name: "gw".into(), session });
     assert_eq!(gateway_state(&world), ModelState::Unknown);
+}
+
+#[test]
+fn every_model_is_served_by_one_model_gateway_and_those_of_a_dead_one_move() {
+    let mut world = World::new();
+    let (names, kind) = (["a", "b", "c", "d", "e", "f"], MemberKind::ModelGateway);
+    names.iter().for_each(|name| world.load_model(name));
+    let sessions = ["g1", "g2"].map(|gateway| {
+        let session = world.session();
+        world.must(Input::MemberJoined { kind, name: gateway.into(), session });
+        session
+    });
+    // Who was told last to serve a model and was not told to stop.
+    let mut serving: std::collections::BTreeSet<(String, String)> = Default::default();
+    let mut follow = |world: &mut World| {
+        world.pass(50);
+        for effect in world.said.drain(..) {
+            let Effect::ModelGateway { name, message } = effect else { continue };
+            match message.operation() {
+                model_status_response::ModelOperation::ModelCreate => serving.insert((message.model_name, name)),
+                _ => serving.remove(&(message.model_name, name)),
+            };
+        }
+        serving.clone()
+    };
+    let both = follow(&mut world);
+    assert_eq!(both.iter().map(|(model, _)| model.as_str()).collect::<Vec<_>>(), names);
+    assert!(["g1", "g2"].iter().all(|gateway| both.iter().any(|(_, serving)| serving == gateway)));
+    world.must(Input::MemberLeft { kind, name: "g1".into(), session: sessions[0] });
+    let rest = follow(&mut world);
+    assert!(names.iter().all(|name| rest.contains(&(name.to_string(), "g2".into()))));
+    world.must(Input::UnloadModel(ModelReference { name: "a".into(), version: None }));
+    assert!(!follow(&mut world).contains(&("a".into(), "g2".into())));
 }
 
 #[test]
