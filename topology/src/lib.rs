@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `data`, `serde`, `record` | keys and values, their nulls and their bytes; records inside a task |
+//! | `data`, `serde`, `windowed`, `record` | keys and values, their nulls and their bytes; keys in windows; records inside a task |
 //! | `graph` | the logical topology, its sub-topologies, and its description as text |
 //! | `node`, `queue`, `sink` | nodes at run time: from a topic's bytes through typed nodes to a topic's bytes |
 //! | `task`, `context` | a sub-topology at one partition, and what it lends to its nodes |
@@ -23,6 +23,7 @@ mod serde;
 mod sink;
 pub mod store;
 mod task;
+mod windowed;
 
 pub use context::{
     Cancellable, OnError, Output, PunctuationType, RecordContext, RecordMetadata, Target, TaskConfig, TaskContext, TaskId,
@@ -37,3 +38,4 @@ pub use record::{Change, Header, Headers, RawRecord, Record, ValueAndTimestamp};
 pub use serde::{DefaultSerde, Serde, SerdeError, SerdeRef};
 pub use sink::{PartitionKey, SinkDef, SinkTopic, StreamPartitioner, TopicNameExtractor};
 pub use task::{Task, TaskEnv};
+pub use windowed::{SessionWindowedSerde, TimeWindowedSerde, Window, Windowed};

@@ -17,6 +17,11 @@ pub trait Serde<T>: Send + Sync {
     fn serialize(&self, value: &T) -> Result<Bytes, SerdeError>;
     /// The value of some bytes.
     fn deserialize(&self, bytes: &Bytes) -> Result<T, SerdeError>;
+    /// The bytes by whose hash a record with this key is partitioned; `None`: by all of the key's. A key in a window goes where it goes
+    /// without one.
+    fn partition_key(&self, _: &T) -> Result<Option<Bytes>, SerdeError> {
+        Ok(None)
+    }
 }
 
 /// A shared serde.

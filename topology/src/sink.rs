@@ -80,7 +80,12 @@ impl<K: Data, V: Data> Node<K, V> for Sink<K, V> {
         let headers = if record.headers.is_empty() { record.headers } else { record.headers.copied() };
         let raw = RawRecord { key, value, timestamp: record.timestamp, headers };
         let Some(partitions) = partitions else {
-            let hashed = sink.partition_key.as_ref().map(|key| key(&record.key)).transpose()?.flatten();
+            let hashed = match (&sink.partition_key, &sink.topic, record.key.present()) {
+                (Some(partition_key), ..) => partition_key(&record.key)?,
+                // Behind a repartition topic the whole key counts, also a windowed one.
+                (None, SinkTopic::Fixed(_) | SinkTopic::Extracted(_), Some(key)) => sink.key.partition_key(key)?,
+                _ => None,
+            };
             context.send(Output { topic, target: hashed.map_or(Target::Key, Target::Hash), record: raw });
             return Ok(());
         };

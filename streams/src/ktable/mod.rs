@@ -1,13 +1,19 @@
 //! [`KTable`]: a table of rows, kept up to date by a stream of changes.
 
+mod change;
+mod group;
+mod join;
 mod source;
 mod store;
+mod suppress;
 mod to_stream;
+mod values;
 
 use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use millstream_topology::{Assembly, Data, Error, SerdeRef, TaskContext, ValueAndTimestamp};
 
+pub(crate) use change::ChangeSerde;
 pub(crate) use source::TableSource;
 pub(crate) use store::{Store, StoreSpec};
 
@@ -19,8 +25,8 @@ use crate::builder::{StreamsBuilder, graph::NodeId};
 /// deletion as `None`. It may exist only as changes that pass; it is stored where the program needs it stored, or says so.
 pub struct KTable<K: Data, V: Data> {
     pub(crate) name: Arc<str>,
-    pub(crate) key: Option<SerdeRef<K::Present>>,
-    pub(crate) value: Option<SerdeRef<V::Present>>,
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
     pub(crate) sources: BTreeSet<Arc<str>>,
     pub(crate) queryable: Option<Arc<str>>,
     pub(crate) table: Rc<dyn TableNode<K, V>>,
@@ -47,6 +53,18 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// The name of its store, if it can be queried.
     pub fn queryable_store_name(&self) -> Option<&str> {
         self.queryable.as_deref()
+    }
+
+    /// The table that a node below this one puts out.
+    pub(crate) fn derived<W: Data>(
+        &self,
+        name: Arc<str>,
+        node: NodeId,
+        (key, value): (Option<SerdeRef<K>>, Option<SerdeRef<W>>),
+        queryable: Option<Arc<str>>,
+        table: Rc<dyn TableNode<K, W>>,
+    ) -> KTable<K, W> {
+        KTable { name, key, value, sources: self.sources.clone(), queryable, table, node, builder: self.builder.clone() }
     }
 }
 

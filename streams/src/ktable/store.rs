@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use millstream_topology::{
-    Assembly, Change, Children, Data, Error, Record, SerdeRef, TaskContext, ValueAndTimestamp,
-    store::{StoreDef, StoreType, TimestampedKeyValueStore},
+    Assembly, Change, Children, Data, Error, ErrorKind, NodeMaker, Record, SerdeRef, TaskContext, Topology, ValueAndTimestamp,
+    store::{
+        StoreDef, StoreType, TimestampedKeyValueStore, VersionedKeyValueStore,
+        bytes::{VersionedOptions, VersionedPut, default_version_interval},
+    },
 };
 
 use super::{Getter, View};
 use crate::{
     builder::{TopologyConfig, graph::Graph, need},
-    options::Materialized,
+    options::{Materialized, Versioned},
 };
 
 /// What a table's store is made of.
@@ -22,7 +25,7 @@ pub(crate) struct StoreSpec<K: Data, V: Data> {
     store_type: StoreType,
     caching: bool,
     logging: bool,
-    versioned: Option<crate::options::Versioned>,
+    versioned: Option<Versioned>,
     def: Arc<std::sync::OnceLock<StoreDef>>,
 }
 
@@ -78,6 +81,22 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         }
     }
 
+    /// The same, for operations that store their rows only where the user named a store: a name that nobody gave is spent, not used.
+    pub fn if_named(
+        graph: &mut Graph,
+        prefix: &str,
+        materialized: &Materialized<K, V>,
+        key: Option<&SerdeRef<K>>,
+        value: Option<&SerdeRef<V>>,
+        config: &TopologyConfig,
+    ) -> Option<Self> {
+        if materialized.store_name.is_none() {
+            graph.generate_store(prefix);
+            return None;
+        }
+        Some(Self::new(graph, prefix, materialized, key, value, config))
+    }
+
     /// Its name, if the user gave it one.
     pub fn queryable(&self) -> Option<Arc<str>> {
         self.named_by_user.then(|| self.name.clone())
@@ -93,15 +112,78 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
             return Ok(def.clone());
         }
         let (key, value) = (need(self.key.clone(), &self.name, "key")?, need(self.value.clone(), &self.name, "value")?);
-        let make = TimestampedKeyValueStore::<K, V>::maker(key, value, self.store_type);
+        let def = match self.versioned {
+            Some(versioned) => self.versioned_def(versioned, key, value)?,
+            None => {
+                let make = TimestampedKeyValueStore::<K, V>::maker(key, value, self.store_type);
+                StoreDef { caching: self.caching, ..StoreDef::new(self.name.clone(), make) }
+            }
+        };
+        let def = StoreDef { logging: self.logging, store_type: self.store_type, ..def };
+        Ok(self.def.get_or_init(|| def).clone())
+    }
+
+    fn versioned_def(&self, versioned: Versioned, key: SerdeRef<K>, value: SerdeRef<V>) -> Result<StoreDef, Error> {
+        /// How much longer than the history a changelog keeps what was replaced.
+        const CHANGELOG_SLACK_MS: i64 = 24 * 60 * 60 * 1_000;
+        let history_retention = versioned.history_retention_ms;
+        let segment_interval = versioned.segment_interval_ms.unwrap_or_else(|| default_version_interval(history_retention));
+        if history_retention < 0 || segment_interval < 1 || !self.named_by_user {
+            let text = format!("{}: a versioned store has a name, a history of at least 0 ms and segments of at least 1 ms", self.name);
+            return Err(Error::new(ErrorKind::IllegalArgument, text));
+        }
+        let options = VersionedOptions { history_retention, segment_interval };
+        let make = VersionedKeyValueStore::<K, V>::maker(key, value, self.store_type, options);
         let mut def = StoreDef::new(self.name.clone(), make);
-        (def.caching, def.logging, def.store_type) = (self.caching, self.logging, self.store_type);
+        def.changelog.min_compaction_lag_ms = Some(history_retention.saturating_add(CHANGELOG_SLACK_MS));
+        def.history_retention = Some(history_retention);
+        Ok(def)
+    }
+
+    /// Writes a node and, if it has one, its store.
+    pub fn write_node(this: Option<&Self>, topology: &mut Topology, name: &str, parents: &[Arc<str>], node: NodeMaker) -> Result<(), Error> {
+        topology.add_processor(name, parents, node)?;
+        match this {
+            Some(store) => topology.add_store(store.def()?, &[name]),
+            None => Ok(()),
+        }
+    }
+
+    /// The definition of a windowed store, which `make` makes of name, serdes and kind; the same at every call.
+    pub fn windowed_def(
+        &self,
+        caching: bool,
+        make: impl FnOnce(Arc<str>, SerdeRef<K>, SerdeRef<V>, StoreType) -> StoreDef,
+    ) -> Result<StoreDef, Error> {
+        if let Some(def) = self.def.get() {
+            return Ok(def.clone());
+        }
+        let (key, value) = (need(self.key.clone(), &self.name, "key")?, need(self.value.clone(), &self.name, "value")?);
+        let def = make(self.name.clone(), key, value, self.store_type);
+        let def = StoreDef { caching: self.caching && caching, logging: self.logging, ..def };
         Ok(self.def.get_or_init(|| def).clone())
     }
 
     /// The handle of the store for one task.
     pub fn open(name: &Arc<str>, assembly: &Assembly<'_>) -> Result<Store<K, V>, Error> {
-        Ok(Store(assembly.store(name)?))
+        match assembly.any_store(name).and_then(|store| store.typed::<VersionedKeyValueStore<K, V>>()) {
+            Some(_) => Ok(Store::Versioned(assembly.store(name)?)),
+            None => Ok(Store::Timestamped(assembly.store(name)?)),
+        }
+    }
+
+    /// The same, of a store that may not be there; what leaves its cache goes to `children`.
+    pub fn open_for(
+        name: Option<&Arc<str>>,
+        assembly: &Assembly<'_>,
+        children: &Children<K, Change<V>>,
+        send_old: bool,
+    ) -> Result<Option<Store<K, V>>, Error> {
+        let store = name.map(|name| Self::open(name, assembly)).transpose()?;
+        if let Some(store) = &store {
+            store.forward_on_flush(children, send_old);
+        }
+        Ok(store)
     }
 
     /// How to look up rows in it.
@@ -114,47 +196,78 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
     }
 }
 
-/// The rows of a table in one task.
-pub(crate) struct Store<K, V>(pub TimestampedKeyValueStore<K, V>);
+/// The rows of a table in one task: the newest of each key, or all versions.
+pub(crate) enum Store<K, V> {
+    Timestamped(TimestampedKeyValueStore<K, V>),
+    Versioned(VersionedKeyValueStore<K, V>),
+}
 
 impl<K, V> Clone for Store<K, V> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        match self {
+            Self::Timestamped(store) => Self::Timestamped(store.clone()),
+            Self::Versioned(store) => Self::Versioned(store.clone()),
+        }
     }
 }
 
 impl<K: Data, V: Data> Store<K, V> {
     pub fn get(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>, Error> {
-        self.0.get(key)
+        match self {
+            Self::Timestamped(store) => store.get(key),
+            Self::Versioned(store) => store.get(key),
+        }
     }
 
-    pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64)>) -> Result<(), Error> {
-        self.0.put(context, key, row)
+    /// Stores a change's new value and forwards the change; not at once if the cache will do that, and not at all if the store's history
+    /// does not reach back so far.
+    pub fn update(&self, children: &Children<K, Change<V>>, context: &mut TaskContext, mut record: Record<K, Change<V>>) -> Result<(), Error> {
+        let Record { key, value: change, timestamp, .. } = &mut record;
+        match self {
+            Self::Timestamped(store) => {
+                store.put(context, key, change.new.as_ref().map(|value| (value, *timestamp)))?;
+                if store.is_cached() {
+                    return Ok(());
+                }
+                change.is_latest = true;
+            }
+            Self::Versioned(store) => match store.put(context, key, change.new.as_ref(), *timestamp)? {
+                VersionedPut::NotPut { .. } => return Ok(()),
+                put => change.is_latest = put == VersionedPut::Latest,
+            },
+        }
+        children.forward(context, record)
     }
 
     /// Has the record cache forward what leaves it to these children.
     pub fn forward_on_flush(&self, children: &Children<K, Change<V>>, send_old: bool) {
-        let (children, store) = (children.clone(), self.0.clone());
+        let Self::Timestamped(store) = self else { return };
+        let (children, handle) = (children.clone(), store.clone());
         let listener = move |context: &mut TaskContext, key: &bytes::Bytes, new: Option<bytes::Bytes>, old: Option<bytes::Bytes>| {
-            let new = new.map(|row| store.read(&row)).transpose()?;
-            let old = old.map(|row| store.read(&row)).transpose()?;
+            let new = new.map(|row| handle.read(&row)).transpose()?;
+            let old = old.map(|row| handle.read(&row)).transpose()?;
             let timestamp = new.as_ref().map_or(context.record.timestamp, |row| row.timestamp);
             let change = Change::new(new.map(|row| row.value), old.map(|row| row.value));
-            let record = Record { key: store.read_key(key)?, value: change, timestamp, headers: context.record.headers.clone() };
+            let record = Record { key: handle.read_key(key)?, value: change, timestamp, headers: context.record.headers.clone() };
             children.forward(context, record)
         };
-        self.0.set_flush_listener(Box::new(listener), send_old);
-    }
-
-    /// Forwards a change, unless the cache does that when it is flushed.
-    pub fn maybe_forward(&self, children: &Children<K, Change<V>>, context: &mut TaskContext, record: Record<K, Change<V>>) -> Result<(), Error> {
-        if self.0.is_cached() { Ok(()) } else { children.forward(context, record) }
+        store.set_flush_listener(Box::new(listener), send_old);
     }
 }
 
 impl<K: Data, V: Data> Getter<K, V> for Store<K, V> {
     fn get(&mut self, _: &mut TaskContext, key: &K) -> Result<Option<ValueAndTimestamp<V>>, Error> {
-        self.0.get(key)
+        Self::get(self, key)
+    }
+
+    fn get_as_of(&mut self, _: &mut TaskContext, key: &K, time: i64) -> Result<Option<ValueAndTimestamp<V>>, Error> {
+        match self {
+            Self::Timestamped(store) => store.get(key),
+            Self::Versioned(store) => store.get_as_of(key, time),
+        }
+    }
+
+    fn is_versioned(&self) -> bool {
+        matches!(self, Self::Versioned(_))
     }
 }
-

@@ -24,15 +24,39 @@ pub(crate) trait Aggregate<K, V, A>: Send + Sync + 'static {
     fn add(&self, key: &K, value: &V, aggregate: Option<A>) -> Option<A>;
 }
 
+/// A type to count in: any integer, or one of your own.
+pub trait Counter: Data<Present = Self> {
+    /// The count of nothing.
+    fn zero() -> Self;
+    /// One more.
+    fn up(self) -> Self;
+    /// One less: a row of the table left the group.
+    fn down(self) -> Self;
+    /// Both: two sessions became one.
+    fn plus(self, other: Self) -> Self;
+}
+
+macro_rules! counter {
+    ($($integer:ty),+) => { $(
+        impl Counter for $integer {
+            fn zero() -> Self { 0 }
+            fn up(self) -> Self { self.wrapping_add(1) }
+            fn down(self) -> Self { self.wrapping_sub(1) }
+            fn plus(self, other: Self) -> Self { self.wrapping_add(other) }
+        }
+    )+ };
+}
+counter!(i32, i64, u32, u64);
+
 /// Counts.
 pub(crate) struct Count;
 
-impl<K, V> Aggregate<K, V, i64> for Count {
-    fn initial(&self) -> Option<i64> {
-        Some(0)
+impl<K, V, C: Counter> Aggregate<K, V, C> for Count {
+    fn initial(&self) -> Option<C> {
+        Some(C::zero())
     }
-    fn add(&self, _: &K, _: &V, count: Option<i64>) -> Option<i64> {
-        Some(count.unwrap_or(0) + 1)
+    fn add(&self, _: &K, _: &V, count: Option<C>) -> Option<C> {
+        Some(count.unwrap_or_else(C::zero).up())
     }
 }
 
@@ -149,8 +173,7 @@ impl<L: Data, V: Data, A: Data, F: Aggregate<L::Present, V, A>> Node<L, V> for O
             None => (self.fold.initial(), timestamp),
         };
         let new = self.fold.add(&key, &value, old.clone());
-        self.store.put(context, &key, new.as_ref().map(|value| (value, timestamp)))?;
         let change = Change::new(new, old.filter(|_| self.send_old));
-        self.store.maybe_forward(&self.children, context, Record { key, value: change, timestamp, headers })
+        self.store.update(&self.children, context, Record { key, value: change, timestamp, headers })
     }
 }

@@ -5,6 +5,7 @@ mod grouped;
 mod materialized;
 mod produced;
 mod serdes;
+mod suppressed;
 
 pub use consumed::Consumed;
 pub use grouped::{Branched, Grouped, Repartitioned};
@@ -12,6 +13,7 @@ pub use materialized::Materialized;
 pub(crate) use materialized::Versioned;
 pub use produced::Produced;
 pub(crate) use serdes::SerdeChoice;
+pub use suppressed::{BufferConfig, EagerBufferConfig, StrictBufferConfig, Suppressed};
 
 /// The name of a node.
 #[derive(Clone, Debug)]

@@ -4,12 +4,21 @@ pub mod bytes;
 mod cache;
 mod changelog;
 mod key_value;
+mod session;
+mod suppress_buffer;
+mod versioned;
+mod window;
+mod windowed_cache;
 
 use std::{any::Any, rc::Rc, sync::Arc};
 
 pub use cache::FlushListener;
 pub use changelog::ChangelogConfig;
 pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore};
+pub use session::{SessionStore, SessionStoreOptions};
+pub use suppress_buffer::{Eviction, SuppressBuffer};
+pub use versioned::{VersionedKeyValueStore, VersionedRecord};
+pub use window::{TimestampedWindowStore, WindowStore, WindowStoreOptions, WindowedIterator};
 
 use crate::{
     context::{TaskConfig, TaskContext},

@@ -1,0 +1,415 @@
+//! Window stores: plain, and with a timestamp beside each value (what the DSL uses).
+
+use std::{cell::Cell, cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    AnyStore, ChangelogConfig, StoreDef, StoreEnv, StoreMaker, StoreType,
+    bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
+    changelog::Changelog,
+    windowed_cache::{Below, WindowedCache},
+};
+use crate::{
+    Data, SerdeRef,
+    context::TaskContext,
+    error::Error,
+    record::{Headers, RawRecord, ValueAndTimestamp},
+    windowed::{Windowed, window_of_size},
+};
+
+/// How much longer than its store a windowed changelog is kept (`windowstore.changelog.additional.retention.ms`).
+const ADDITIONAL_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// How a windowed store's changelog topic is kept.
+pub(crate) fn windowed_changelog(retention_ms: i64, compact: bool) -> ChangelogConfig {
+    ChangelogConfig { compact, retention_ms: Some(retention_ms.saturating_add(ADDITIONAL_RETENTION_MS)), ..ChangelogConfig::default() }
+}
+
+/// How a window store is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowStoreOptions {
+    /// Where its bytes are.
+    pub store_type: StoreType,
+    /// How long windows are kept after their start, in milliseconds of stream time.
+    pub retention_ms: i64,
+    /// The size of its windows: not stored, but part of what is read.
+    pub window_size_ms: i64,
+    /// Whether a window may have several values for a key, each put adding one. Such a store is never cached.
+    pub retain_duplicates: bool,
+    /// The order on disk.
+    pub order: WindowOrder,
+    /// Whether the changelog's records carry the headers of the records that wrote them.
+    pub log_headers: bool,
+}
+
+/// What both kinds share: bytes below a cache, above a changelog.
+struct Core {
+    name: Arc<str>,
+    bytes: RefCell<WindowBytes>,
+    cache: Option<WindowedCache<WindowKey>>,
+    changelog: Changelog,
+    seq: Cell<u32>,
+    options: WindowStoreOptions,
+    timestamped: bool,
+    global: bool,
+}
+
+type Rows = Vec<(WindowKey, Bytes)>;
+
+/// The windows that somebody asks for.
+struct Query<'a> {
+    /// The first and the last key; `None` is open.
+    keys: (Option<&'a [u8]>, Option<&'a [u8]>),
+    times: (i64, i64),
+    /// All keys, in the order in which windows lie rather than the one in which they are looked up.
+    all: bool,
+    reverse: bool,
+}
+
+impl Core {
+    fn new(env: &StoreEnv<'_>, options: WindowStoreOptions, timestamped: bool) -> Result<Self, StoreError> {
+        let bytes = WindowOptions {
+            retention: options.retention_ms,
+            segment_interval: default_segment_interval(options.retention_ms),
+            retain_duplicates: options.retain_duplicates,
+            order: options.order,
+        };
+        Ok(Self {
+            name: env.name.clone(),
+            bytes: RefCell::new(WindowBytes::open(env, options.store_type, bytes)?),
+            cache: (env.caching && !options.retain_duplicates).then(|| WindowedCache::new(env.config.cache_max_bytes)),
+            changelog: Changelog(env.changelog.clone()),
+            seq: Cell::new(0),
+            options,
+            timestamped,
+            global: env.global,
+        })
+    }
+
+    fn fetch(&self, key: Bytes, start: i64) -> Result<Option<Bytes>, Error> {
+        let Some(cache) = &self.cache else { return Ok(self.bytes.borrow().fetch(&key, start)?) };
+        let place = WindowKey { key, start };
+        match cache.get(&place) {
+            Some(value) => Ok(value),
+            None => Below::fetch(self, &place),
+        }
+    }
+
+    fn put(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>, start: i64) -> Result<(), Error> {
+        let place = WindowKey { key, start };
+        match &self.cache {
+            Some(cache) => {
+                let size = place.key.len() + 20;
+                cache.put(self, context, place, size, value)
+            }
+            None => self.write(context, &place, value),
+        }
+    }
+
+    fn rows(&self, query: &Query<'_>) -> Result<Rows, Error> {
+        let Query { keys: (key_from, key_to), times: (from, to), all, reverse } = *query;
+        let below = self.bytes.borrow();
+        let rows = if all { below.fetch_all(from, to, reverse) } else { below.fetch_keys(key_from, key_to, from, to, reverse) };
+        let rows = rows.collect::<Result<Rows, StoreError>>()?;
+        let Some(cache) = &self.cache else { return Ok(rows) };
+        let wanted = |place: &WindowKey| {
+            (from..=to).contains(&place.start)
+                && key_from.is_none_or(|key| key <= &place.key[..])
+                && key_to.is_none_or(|key| key >= &place.key[..])
+        };
+        let cached = match (key_from, key_to) {
+            (Some(key), Some(other)) if key == other => {
+                let place = |start| WindowKey { key: Bytes::copy_from_slice(key), start };
+                cache.range(place(from), place(to), wanted)
+            }
+            _ => cache.all(wanted),
+        };
+        if cached.is_empty() {
+            return Ok(rows);
+        }
+        let mut merged: BTreeMap<(i64, Bytes), (WindowKey, Option<Bytes>)> = BTreeMap::new();
+        let cached = cached.into_iter();
+        for (place, value) in rows.into_iter().map(|(place, value)| (place, Some(value))).chain(cached) {
+            merged.insert(self.position(&place, all), (place, value));
+        }
+        let present = |(_, (place, value))| Some((place, value?));
+        Ok(if reverse { merged.into_iter().rev().filter_map(present).collect() } else { merged.into_iter().filter_map(present).collect() })
+    }
+
+    /// Where a window lies in the order of a scan.
+    fn position(&self, place: &WindowKey, all: bool) -> (i64, Bytes) {
+        let by_key = match self.options.order {
+            _ if self.options.store_type == StoreType::InMemory => false,
+            WindowOrder::Key => true,
+            WindowOrder::Time => false,
+            WindowOrder::TimeIndexed => !all,
+        };
+        match by_key {
+            true => (place.start.div_euclid(default_segment_interval(self.options.retention_ms)), window_to_bytes(&place.key, place.start, 0)),
+            false => (place.start, place.key.clone()),
+        }
+    }
+}
+
+impl Below<WindowKey> for Core {
+    fn fetch(&self, place: &WindowKey) -> Result<Option<Bytes>, Error> {
+        Ok(self.bytes.borrow().fetch(&place.key, place.start)?)
+    }
+
+    fn write(&self, context: &mut TaskContext, place: &WindowKey, value: Option<Bytes>) -> Result<(), Error> {
+        let (plain, timestamp) = match &value {
+            Some(value) if self.timestamped => (Some(value.slice(8..)), timestamp_of(value)),
+            value => ((*value).clone(), context.record.timestamp),
+        };
+        if self.bytes.borrow_mut().put(place.key.clone(), value, place.start) == Put::Dropped {
+            context.drop_record();
+        }
+        if self.options.retain_duplicates {
+            self.seq.set((self.seq.get() + 1) & 0x7fff_ffff);
+        }
+        if self.changelog.0.is_some() {
+            let headers = if self.options.log_headers { context.record.headers.copied() } else { Headers::empty() };
+            self.changelog.log(context, window_to_bytes(&place.key, place.start, self.seq.get()), plain, timestamp, headers);
+        }
+        Ok(())
+    }
+}
+
+fn timestamp_of(value: &Bytes) -> i64 {
+    value.first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes))
+}
+
+fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {
+    let mut row = BytesMut::with_capacity(8 + value.len());
+    row.put_i64(timestamp);
+    row.put_slice(value);
+    row.freeze()
+}
+
+/// Rows of a window or session store.
+///
+/// **Law.** It borrows nothing: its rows are those that were there when it was asked for, so the store may be written meanwhile.
+pub struct WindowedIterator<P, R> {
+    rows: std::vec::IntoIter<(P, Bytes)>,
+    read: Box<dyn Fn(P, &Bytes) -> Result<R, Error>>,
+}
+
+impl<P, R> WindowedIterator<P, R> {
+    pub(super) fn new(rows: Vec<(P, Bytes)>, read: impl Fn(P, &Bytes) -> Result<R, Error> + 'static) -> Self {
+        Self { rows: rows.into_iter(), read: Box::new(read) }
+    }
+}
+
+impl<P, R> Iterator for WindowedIterator<P, R> {
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (place, value) = self.rows.next()?;
+        Some((self.read)(place, &value))
+    }
+}
+
+macro_rules! window_store {
+    ($(#[$doc:meta])* $store:ident, $row:ty, $timestamped:literal) => {
+        $(#[$doc])*
+        pub struct $store<K, V> {
+            core: Rc<Core>,
+            key: SerdeRef<K>,
+            value: SerdeRef<V>,
+        }
+
+        impl<K, V> Clone for $store<K, V> {
+            fn clone(&self) -> Self {
+                Self { core: self.core.clone(), key: self.key.clone(), value: self.value.clone() }
+            }
+        }
+
+        impl<K: Data, V: Data> AnyStore for $store<K, V> {
+            fn name(&self) -> &Arc<str> {
+                &self.core.name
+            }
+            fn is_global(&self) -> bool {
+                self.core.global
+            }
+            fn handle(&self) -> &dyn std::any::Any {
+                self
+            }
+            fn flush(&self, context: &mut TaskContext) -> Result<(), Error> {
+                self.core.cache.as_ref().map_or(Ok(()), |cache| cache.flush(&*self.core, context))
+            }
+            fn restore(&self, record: RawRecord) -> Result<(), Error> {
+                let Some(key) = record.key else { return Ok(()) };
+                let value = match record.value {
+                    Some(value) if self.core.timestamped => Some(with_timestamp(&value, record.timestamp)),
+                    value => value,
+                };
+                Ok(self.core.bytes.borrow_mut().restore(&key, value)?)
+            }
+            fn rocks(&self) -> Option<RocksHandle> {
+                self.core.bytes.borrow().rocks()
+            }
+        }
+
+        impl<K: Data, V: Data> $store<K, V> {
+            /// Makes such a store.
+            pub fn maker(key: SerdeRef<K>, value: SerdeRef<V>, options: WindowStoreOptions) -> StoreMaker {
+                Arc::new(move |env| {
+                    Ok(Rc::new(Self { core: Rc::new(Core::new(env, options, $timestamped)?), key: key.clone(), value: value.clone() }))
+                })
+            }
+
+            /// The definition of such a store: logged, not cached, with a changelog that forgets what the store has forgotten.
+            pub fn def(name: impl Into<Arc<str>>, key: SerdeRef<K>, value: SerdeRef<V>, options: WindowStoreOptions) -> StoreDef {
+                StoreDef {
+                    store_type: options.store_type,
+                    changelog: windowed_changelog(options.retention_ms, !options.retain_duplicates),
+                    ..StoreDef::new(name, Self::maker(key, value, options))
+                }
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &Arc<str> {
+                &self.core.name
+            }
+
+            /// Whether writes wait in the record cache until a flush.
+            pub fn is_cached(&self) -> bool {
+                self.core.cache.is_some()
+            }
+
+            /// The value of a key in the window that starts then.
+            pub fn fetch(&self, key: &K, start: i64) -> Result<Option<$row>, Error> {
+                self.core.fetch(self.key.serialize(key)?, start)?.map(|row| Self::read(&self.value, &row)).transpose()
+            }
+
+            /// The windows of a key that start from `from` to `to`, both included, by their start.
+            pub fn fetch_range(&self, key: &K, from: i64, to: i64) -> Result<WindowedIterator<WindowKey, (i64, $row)>, Error> {
+                self.of_key(key, (from, to), false)
+            }
+
+            /// The same, last first.
+            pub fn backward_fetch_range(&self, key: &K, from: i64, to: i64) -> Result<WindowedIterator<WindowKey, (i64, $row)>, Error> {
+                self.of_key(key, (from, to), true)
+            }
+
+            /// The windows of the keys from `first` to `last` that start from `from` to `to`, all included; a key of `None` is open.
+            pub fn fetch_keys(
+                &self,
+                first: Option<&K>,
+                last: Option<&K>,
+                from: i64,
+                to: i64,
+            ) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                self.of_keys((first, last), (from, to), false)
+            }
+
+            /// The same, last first.
+            pub fn backward_fetch_keys(
+                &self,
+                first: Option<&K>,
+                last: Option<&K>,
+                from: i64,
+                to: i64,
+            ) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                self.of_keys((first, last), (from, to), true)
+            }
+
+            /// The windows of all keys that start from `from` to `to`, both included.
+            pub fn fetch_all(&self, from: i64, to: i64) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                self.windowed(&Query { keys: (None, None), times: (from, to), all: true, reverse: false })
+            }
+
+            /// The same, last first.
+            pub fn backward_fetch_all(&self, from: i64, to: i64) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                self.windowed(&Query { keys: (None, None), times: (from, to), all: true, reverse: true })
+            }
+
+            /// All windows.
+            pub fn all(&self) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                self.fetch_all(0, i64::MAX)
+            }
+
+            /// All windows, last first.
+            pub fn backward_all(&self) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                self.backward_fetch_all(0, i64::MAX)
+            }
+
+            /// Has the cache call `listener` with what leaves it: key, new and old value; the old one only if `send_old`.
+            pub fn set_flush_listener(
+                &self,
+                listener: impl Fn(&mut TaskContext, Windowed<K>, Option<$row>, Option<$row>) -> Result<(), Error> + 'static,
+                send_old: bool,
+            ) {
+                let Some(cache) = &self.core.cache else { return };
+                let (key, value, size) = (self.key.clone(), self.value.clone(), self.core.options.window_size_ms);
+                let typed = move |context: &mut TaskContext, place: &WindowKey, new: Option<Bytes>, old: Option<Bytes>| {
+                    let windowed = Windowed { key: key.deserialize(&place.key)?, window: window_of_size(place.start, size) };
+                    let read = |row: Option<Bytes>| row.map(|row| Self::read(&value, &row)).transpose();
+                    listener(context, windowed, read(new)?, read(old)?)
+                };
+                cache.set_listener(Rc::new(typed), send_old);
+            }
+
+            fn of_key(&self, key: &K, times: (i64, i64), reverse: bool) -> Result<WindowedIterator<WindowKey, (i64, $row)>, Error> {
+                let key = self.key.serialize(key)?;
+                let rows = self.core.rows(&Query { keys: (Some(&key), Some(&key)), times, all: false, reverse })?;
+                let value = self.value.clone();
+                Ok(WindowedIterator::new(rows, move |place, row| Ok((place.start, Self::read(&value, row)?))))
+            }
+
+            fn of_keys(
+                &self,
+                (first, last): (Option<&K>, Option<&K>),
+                times: (i64, i64),
+                reverse: bool,
+            ) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                let first = first.map(|key| self.key.serialize(key)).transpose()?;
+                let last = last.map(|key| self.key.serialize(key)).transpose()?;
+                self.windowed(&Query { keys: (first.as_deref(), last.as_deref()), times, all: false, reverse })
+            }
+
+            fn windowed(&self, query: &Query<'_>) -> Result<WindowedIterator<WindowKey, (Windowed<K>, $row)>, Error> {
+                let (key, value, size) = (self.key.clone(), self.value.clone(), self.core.options.window_size_ms);
+                Ok(WindowedIterator::new(self.core.rows(query)?, move |place: WindowKey, row| {
+                    let windowed = Windowed { key: key.deserialize(&place.key)?, window: window_of_size(place.start, size) };
+                    Ok((windowed, Self::read(&value, row)?))
+                }))
+            }
+        }
+    };
+}
+
+window_store!(
+    /// A window store. Handles are cheap to clone and belong to one task.
+    WindowStore, V, false
+);
+
+impl<K: Data, V: Data> WindowStore<K, V> {
+    /// Sets or deletes the value of a key in the window that starts then.
+    pub fn put(&self, context: &mut TaskContext, key: &K, value: Option<&V>, start: i64) -> Result<(), Error> {
+        let value = value.map(|value| self.value.serialize(value)).transpose()?;
+        self.core.put(context, self.key.serialize(key)?, value, start)
+    }
+
+    fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<V, Error> {
+        Ok(serde.deserialize(row)?)
+    }
+}
+
+window_store!(
+    /// A window store with a timestamp beside each value: what the DSL keeps windowed tables in.
+    TimestampedWindowStore, ValueAndTimestamp<V>, true
+);
+
+impl<K: Data, V: Data> TimestampedWindowStore<K, V> {
+    /// Sets or deletes the value of a key in the window that starts then.
+    pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64)>, start: i64) -> Result<(), Error> {
+        let row = row.map(|(value, timestamp)| Ok::<_, Error>(with_timestamp(&self.value.serialize(value)?, timestamp))).transpose()?;
+        self.core.put(context, self.key.serialize(key)?, row, start)
+    }
+
+    fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueAndTimestamp<V>, Error> {
+        Ok(ValueAndTimestamp { value: serde.deserialize(&row.slice(8..))?, timestamp: timestamp_of(row) })
+    }
+}
