@@ -239,6 +239,28 @@ impl Topology {
         self.topics.iter()
     }
 
+    /// The topics that sinks write to, as far as records do not choose them.
+    pub fn sink_topics(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Sink { topic, .. } => topic.clone(),
+            _ => None,
+        })
+    }
+
+    /// The topics that a sub-topology's sinks write to, as far as records do not choose them.
+    pub fn sinks_of(&self, part: &Subtopology) -> Vec<Arc<str>> {
+        let topic = |&at: &usize| match &self.nodes[at].kind {
+            NodeKind::Sink { topic, .. } => topic.clone(),
+            _ => None,
+        };
+        part.nodes.iter().filter_map(topic).collect()
+    }
+
+    /// The source topic that is a store's changelog, if one is.
+    pub fn source_changelog(&self, store: &str) -> Option<&Arc<str>> {
+        self.source_changelogs.get(store)
+    }
+
     /// The topics that feed global stores.
     pub fn global_topics(&self) -> &BTreeSet<Arc<str>> {
         &self.global_topics
