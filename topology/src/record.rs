@@ -4,6 +4,8 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
+use crate::data::Data;
+
 /// One header. A value may be null.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -124,6 +126,19 @@ impl<V> Change<V> {
     /// An update to the newest version.
     pub fn new(new: Option<V>, old: Option<V>) -> Self {
         Self { new, old, is_latest: true }
+    }
+}
+
+impl<V: Clone + 'static> Data for Change<V> {
+    type Present = Self;
+    fn present(&self) -> Option<&Self> {
+        Some(self)
+    }
+    fn into_present(self) -> Option<Self> {
+        Some(self)
+    }
+    fn from_present(present: Option<Self>) -> Option<Self> {
+        present
     }
 }
 

@@ -232,6 +232,11 @@ impl Graph {
         id
     }
 
+    /// Adds a node once more, where operations share it: it takes a later place.
+    pub fn add_again(&mut self, id: NodeId) {
+        self.note(id);
+    }
+
     /// Adds a node that is linked later.
     pub fn add_unlinked(&mut self, node: GraphNode) -> NodeId {
         self.nodes.push(node);

@@ -42,7 +42,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> TableSource<K, V> {
     }
 
     /// What writes the node, and its store if it is stored.
-    fn write<L, W>(&self, name: Arc<str>) -> impl FnOnce(&mut Topology, &[Arc<str>], bool) -> Result<(), Error> + use<K, V, L, W>
+    pub fn write<L, W>(&self, name: Arc<str>) -> impl FnOnce(&mut Topology, &[Arc<str>], bool) -> Result<(), Error> + use<K, V, L, W>
     where
         L: Data<Present = K>,
         W: Data<Present = V>,
@@ -52,11 +52,8 @@ impl<K: Data<Present = K>, V: Data<Present = V>> TableSource<K, V> {
             let (stored, send_old) = (flags.stored.load(Relaxed), flags.send_old.load(Relaxed));
             let store_name = stored.then(|| store.name.clone());
             let make = move |assembly: &mut Assembly<'_>| {
-                let store = store_name.as_ref().map(|name| StoreSpec::<K, V>::open(name, assembly)).transpose()?;
                 let children = assembly.children()?;
-                if let Some(store) = &store {
-                    store.forward_on_flush(&children, send_old);
-                }
+                let store = StoreSpec::<K, V>::open_for(store_name.as_ref(), assembly, &children, send_old)?;
                 Ok(Source { store, send_old, children })
             };
             topology.add_processor(&name, parents, maker::<L, W, _, _>(make))?;
@@ -213,7 +210,6 @@ impl<L: Data, W: Data> Node<L, W> for Source<L::Present, W::Present> {
             return self.children.forward(context, Record { key, value: Change::new(new, None), timestamp, headers });
         };
         let old = if self.send_old { store.get(&key)?.map(|row| row.value) } else { None };
-        store.put(context, &key, new.as_ref().map(|value| (value, timestamp)))?;
-        store.maybe_forward(&self.children, context, Record { key, value: Change::new(new, old), timestamp, headers })
+        store.update(&self.children, context, Record { key, value: Change::new(new, old), timestamp, headers })
     }
 }

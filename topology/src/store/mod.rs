@@ -125,6 +125,12 @@ impl dyn AnyStore {
 #[derive(Clone, Default)]
 pub struct StoreSet(Vec<Rc<dyn AnyStore>>);
 
+impl FromIterator<Rc<dyn AnyStore>> for StoreSet {
+    fn from_iter<I: IntoIterator<Item = Rc<dyn AnyStore>>>(stores: I) -> Self {
+        Self(stores.into_iter().collect())
+    }
+}
+
 impl StoreSet {
     /// The store of that name.
     pub fn get(&self, name: &str) -> Option<&Rc<dyn AnyStore>> {

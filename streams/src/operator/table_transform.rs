@@ -1,0 +1,186 @@
+//! **Law.** The transformer sees every change of a row, deletions too, and what it returns is the row. Who looks a row up that is not
+//! stored asks a transformer of its own.
+
+use std::{
+    marker::PhantomData,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use millstream_topology::{
+    Assembly, Change, Children, Data, Error, Node, NodeMaker, Record, RecordContext, TaskContext, ValueAndTimestamp,
+};
+
+use crate::{
+    kstream::maker,
+    ktable::{Getter, Store, StoreSpec, TableNode, View},
+};
+
+/// Turns the values of a table into others, with whatever state it needs (KIP-292).
+///
+/// A closure `|context, key, value| Ok(result)` is one.
+pub trait ValueTransformerWithKey<K, V>: 'static {
+    /// What it returns; `None` deletes the row.
+    type Output: Data;
+    /// Called once before the first row.
+    fn init(&mut self, _: &mut TaskContext) -> Result<(), Error> {
+        Ok(())
+    }
+    /// The row's new value, given the old table's; `None` is a deletion.
+    fn transform(&mut self, context: &mut TaskContext, key: &K, value: Option<&V>) -> Result<Self::Output, Error>;
+    /// Called once after the last row.
+    fn close(&mut self) {}
+}
+
+impl<K, V, R: Data, F: FnMut(&mut TaskContext, &K, Option<&V>) -> Result<R, Error> + 'static> ValueTransformerWithKey<K, V> for F {
+    type Output = R;
+    fn transform(&mut self, context: &mut TaskContext, key: &K, value: Option<&V>) -> Result<R, Error> {
+        self(context, key, value)
+    }
+}
+
+/// The row type of what a transformer makes.
+pub(crate) type Transformed<T, K, V> = <<T as ValueTransformerWithKey<K, V>>::Output as Data>::Present;
+
+pub(crate) struct TableTransform<K: Data, V, W: Data, S> {
+    parent: Rc<dyn TableNode<K, V>>,
+    pub store: Option<StoreSpec<K, W>>,
+    supplier: Arc<S>,
+    send_old: Arc<AtomicBool>,
+}
+
+impl<K, V, W, T, S> TableTransform<K, V, W, S>
+where
+    K: Data<Present = K>,
+    V: Data<Present = V>,
+    W: Data<Present = W>,
+    T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
+    S: Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+{
+    pub fn new(parent: Rc<dyn TableNode<K, V>>, store: Option<StoreSpec<K, W>>, supplier: S) -> Self {
+        Self { parent, store, supplier: Arc::new(supplier), send_old: Arc::default() }
+    }
+
+    pub fn maker(&self) -> NodeMaker {
+        let (supplier, send_old) = (self.supplier.clone(), self.send_old.clone());
+        let store = self.store.as_ref().map(|store| store.name.clone());
+        maker::<K, Change<V>, _, _>(move |assembly: &mut Assembly<'_>| {
+            let (children, send_old) = (assembly.children()?, send_old.load(Relaxed));
+            let store = StoreSpec::<K, W>::open_for(store.as_ref(), assembly, &children, send_old)?;
+            Ok(Operator { transformer: supplier(assembly)?, store, send_old, children, value: PhantomData })
+        })
+    }
+}
+
+impl<K, V, W, T, S> TableNode<K, W> for TableTransform<K, V, W, S>
+where
+    K: Data<Present = K>,
+    V: Data<Present = V>,
+    W: Data<Present = W>,
+    T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
+    S: Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+{
+    fn send_old_values(&self, force: bool) -> bool {
+        if self.store.is_some() || self.parent.send_old_values(force) {
+            self.send_old.store(true, Relaxed);
+        }
+        self.send_old.load(Relaxed)
+    }
+
+    fn view(&self) -> View<K, W> {
+        if let Some(store) = &self.store {
+            return store.view();
+        }
+        let (parent, supplier) = (self.parent.view(), self.supplier.clone());
+        let make = move |assembly: &Assembly<'_>| {
+            let getter = TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(assembly)?, is_ready: false };
+            Ok(Box::new(getter) as Box<dyn Getter<K, W>>)
+        };
+        View { stores: parent.stores, make: Arc::new(make) }
+    }
+}
+
+struct Operator<K, V, W, T> {
+    transformer: T,
+    store: Option<Store<K, W>>,
+    send_old: bool,
+    children: Children<K, Change<W>>,
+    value: PhantomData<V>,
+}
+
+impl<K: Data, V: Data, W: Data, T> Node<K, Change<V>> for Operator<K, V, W, T>
+where
+    T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
+{
+    fn init(&mut self, context: &mut TaskContext) -> Result<(), Error> {
+        self.transformer.init(context)
+    }
+
+    fn process(&mut self, context: &mut TaskContext, record: Record<K, Change<V>>) -> Result<(), Error> {
+        let Record { key, value: Change { new, old, is_latest }, timestamp, headers } = record;
+        let new = self.transformer.transform(context, &key, new.as_ref())?.into_present();
+        let old = match &self.store {
+            _ if !self.send_old => None,
+            Some(store) => store.get(&key)?.map(|row| row.value),
+            None => self.transformer.transform(context, &key, old.as_ref())?.into_present(),
+        };
+        let record = Record { key, value: Change { new, old, is_latest }, timestamp, headers };
+        match &self.store {
+            Some(store) => store.update(&self.children, context, record),
+            None => self.children.forward(context, record),
+        }
+    }
+
+    fn close(&mut self, _: &mut TaskContext) -> Result<(), Error> {
+        self.transformer.close();
+        Ok(())
+    }
+}
+
+struct TransformedGetter<K, V, T> {
+    parent: Box<dyn Getter<K, V>>,
+    transformer: T,
+    is_ready: bool,
+}
+
+impl<K, V, T: ValueTransformerWithKey<K, V>> TransformedGetter<K, V, T> {
+    /// The transformer sees the context of the row, not of the record for which it is looked up.
+    fn transform(
+        &mut self,
+        context: &mut TaskContext,
+        key: &K,
+        row: Option<ValueAndTimestamp<V>>,
+    ) -> Result<Option<ValueAndTimestamp<Transformed<T, K, V>>>, Error> {
+        const UNKNOWN: i64 = -1;
+        if !std::mem::replace(&mut self.is_ready, true) {
+            self.transformer.init(context)?;
+        }
+        let timestamp = row.as_ref().map_or(UNKNOWN, |row| row.timestamp);
+        let record = std::mem::replace(&mut context.record, RecordContext::none(timestamp));
+        let value = self.transformer.transform(context, key, row.as_ref().map(|row| &row.value));
+        context.record = record;
+        Ok(value?.into_present().map(|value| ValueAndTimestamp { value, timestamp }))
+    }
+}
+
+impl<K, V, W, T> Getter<K, W> for TransformedGetter<K, V, T>
+where
+    T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
+{
+    fn get(&mut self, context: &mut TaskContext, key: &K) -> Result<Option<ValueAndTimestamp<W>>, Error> {
+        let row = self.parent.get(context, key)?;
+        self.transform(context, key, row)
+    }
+
+    fn get_as_of(&mut self, context: &mut TaskContext, key: &K, time: i64) -> Result<Option<ValueAndTimestamp<W>>, Error> {
+        let row = self.parent.get_as_of(context, key, time)?;
+        self.transform(context, key, row)
+    }
+
+    fn is_versioned(&self) -> bool {
+        self.parent.is_versioned()
+    }
+}
