@@ -171,9 +171,10 @@ impl Assembly<'_> {
         })
     }
 
-    /// Any store of the task, connected or not, without a type.
-    pub fn any_store(&self, name: &str) -> Option<&Rc<dyn AnyStore>> {
-        self.stores.get(name)
+    /// The stores that are connected to the node, and the global ones.
+    pub fn reachable_stores(&self) -> StoreSet {
+        let reachable = |store: &&Rc<dyn AnyStore>| store.is_global() || self.connected.is_some_and(|stores| stores.contains(store.name()));
+        self.stores.iter().filter(reachable).cloned().collect()
     }
 
     /// Wraps the node.

@@ -1,0 +1,103 @@
+//! Processors that leave the key alone, so that no repartition follows.
+
+use millstream_topology::{Error, Headers, Record};
+
+use super::{Processor, ProcessorContext, Schedule};
+
+/// A record whose key stays as it is: nothing makes one but the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FixedKeyRecord<K, V>(pub(crate) Record<K, V>);
+
+impl<K, V> FixedKeyRecord<K, V> {
+    /// The key.
+    pub fn key(&self) -> &K {
+        &self.0.key
+    }
+
+    /// The value.
+    pub fn value(&self) -> &V {
+        &self.0.value
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn timestamp(&self) -> i64 {
+        self.0.timestamp
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &Headers {
+        &self.0.headers
+    }
+
+    /// The same record with another value.
+    pub fn with_value<W>(self, value: W) -> FixedKeyRecord<K, W> {
+        FixedKeyRecord(self.0.with_value(value))
+    }
+
+    /// The same record at another time.
+    pub fn with_timestamp(self, timestamp: i64) -> Self {
+        Self(self.0.with_timestamp(timestamp))
+    }
+
+    /// The same record with other headers.
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self(self.0.with_headers(headers))
+    }
+}
+
+/// What a fixed-key processor sees of its task.
+pub struct FixedKeyContext<'a, 'b, K, V>(pub(crate) &'a mut ProcessorContext<'b, K, V>);
+
+impl<K: Clone + 'static, V: Clone + 'static> FixedKeyContext<'_, '_, K, V> {
+    /// Pushes a record through all children, depth first.
+    pub fn forward(&mut self, record: FixedKeyRecord<K, V>) -> Result<(), Error> {
+        self.0.forward(record.0)
+    }
+}
+
+impl<'b, K, V> std::ops::Deref for FixedKeyContext<'_, 'b, K, V> {
+    type Target = ProcessorContext<'b, K, V>;
+    fn deref(&self) -> &ProcessorContext<'b, K, V> {
+        self.0
+    }
+}
+
+impl<K, V> std::ops::DerefMut for FixedKeyContext<'_, '_, K, V> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0
+    }
+}
+
+/// A processor that cannot change the key.
+pub trait FixedKeyProcessor<K, VIn, VOut>: 'static {
+    /// Called once before the first record.
+    fn init(&mut self, _: &mut ProcessorContext<'_, K, VOut>) -> Result<(), Error> {
+        Ok(())
+    }
+    /// Takes a record.
+    fn process(&mut self, context: &mut FixedKeyContext<'_, '_, K, VOut>, record: FixedKeyRecord<K, VIn>) -> Result<(), Error>;
+    /// Called when a punctuator is due. It has no record whose key it could keep, so it cannot forward.
+    fn punctuate(&mut self, _: &mut ProcessorContext<'_, K, VOut>, _: &Schedule, _: i64) -> Result<(), Error> {
+        Ok(())
+    }
+    /// Called once after the last record.
+    fn close(&mut self) {}
+}
+
+/// A fixed-key processor as a processor.
+pub(crate) struct FixedKey<P>(pub P);
+
+impl<K: 'static, V: 'static, W: 'static, P: FixedKeyProcessor<K, V, W>> Processor<K, V, K, W> for FixedKey<P> {
+    fn init(&mut self, context: &mut ProcessorContext<'_, K, W>) -> Result<(), Error> {
+        self.0.init(context)
+    }
+    fn process(&mut self, context: &mut ProcessorContext<'_, K, W>, record: Record<K, V>) -> Result<(), Error> {
+        self.0.process(&mut FixedKeyContext(context), FixedKeyRecord(record))
+    }
+    fn punctuate(&mut self, context: &mut ProcessorContext<'_, K, W>, schedule: &Schedule, time: i64) -> Result<(), Error> {
+        self.0.punctuate(context, schedule, time)
+    }
+    fn close(&mut self) {
+        self.0.close();
+    }
+}
