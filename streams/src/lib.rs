@@ -43,6 +43,7 @@ mod kstream;
 mod ktable;
 mod operator;
 mod options;
+mod processor;
 mod runtime;
 mod test_driver;
 mod windowed_stream;
@@ -60,8 +61,9 @@ pub use millstream_topology::{
 };
 pub use operator::{Counter, ValueTransformerWithKey};
 pub use options::{
-    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Materialized, Named, Produced, Repartitioned, StrictBufferConfig, Suppressed,
+    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Materialized, Named, Produced, Repartitioned, StrictBufferConfig, Suppressed, TableJoined,
 };
+pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, Schedule};
 pub use runtime::{KafkaStreams, ProcessingGuarantee, State, StreamsConfig, StreamsError};
 pub use test_driver::{TestDriverConfig, TestInputTopic, TestOutputTopic, TestRecord, TopologyTestDriver};
 pub use windowed_stream::{SessionWindowedKStream, TimeWindowedKStream};

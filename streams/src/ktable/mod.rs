@@ -1,6 +1,7 @@
 //! [`KTable`]: a table of rows, kept up to date by a stream of changes.
 
 mod change;
+mod foreign_key;
 mod group;
 mod join;
 mod source;

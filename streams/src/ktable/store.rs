@@ -166,7 +166,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
 
     /// The handle of the store for one task.
     pub fn open(name: &Arc<str>, assembly: &Assembly<'_>) -> Result<Store<K, V>, Error> {
-        match assembly.any_store(name).and_then(|store| store.typed::<VersionedKeyValueStore<K, V>>()) {
+        match assembly.reachable_stores().get(name).and_then(|store| store.typed::<VersionedKeyValueStore<K, V>>()) {
             Some(_) => Ok(Store::Versioned(assembly.store(name)?)),
             None => Ok(Store::Timestamped(assembly.store(name)?)),
         }

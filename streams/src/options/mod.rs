@@ -5,6 +5,7 @@ mod grouped;
 mod materialized;
 mod produced;
 mod serdes;
+mod table_joined;
 mod suppressed;
 
 pub use consumed::Consumed;
@@ -13,6 +14,7 @@ pub use materialized::Materialized;
 pub(crate) use materialized::Versioned;
 pub use produced::Produced;
 pub(crate) use serdes::SerdeChoice;
+pub use table_joined::TableJoined;
 pub use suppressed::{BufferConfig, EagerBufferConfig, StrictBufferConfig, Suppressed};
 
 /// The name of a node.
