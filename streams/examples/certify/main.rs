@@ -11,6 +11,7 @@ mod records;
 mod report;
 mod run;
 mod scenario;
+mod stores;
 mod topology;
 mod value;
 
@@ -80,7 +81,7 @@ impl Store {
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
-    run::hush_user_errors();
+    run::hush_panics();
     let mut files = vec![];
     for path in &options.paths {
         find(path, &mut files)?;
@@ -173,6 +174,7 @@ fn judge(line: &str, options: &Options) -> Option<Judged> {
         }
         Ok(Err(Stop::Unsupported(what))) => Outcome::Unsupported(what),
         Ok(Err(Stop::Bad(text))) => bad(text),
+        Ok(Err(Stop::Build(error))) => bad(error.to_string()),
         Err(panic) => bad(format!("panicked: {}", run::panic_text(&*panic))),
     };
     Some(Judged { id: scenario.id, family: scenario.family, outcome })

@@ -1,9 +1,9 @@
 //! Records between a scenario's JSON and bytes, and errors as symbols.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use millstream_topology::{ErrorKind, Header, RawRecord, Serde};
+use millstream::{ErrorKind, Header, RawRecord, Serde};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
@@ -41,12 +41,12 @@ fn side(type_: Type, typed: &Json, raw: &Option<String>) -> Result<Option<Bytes>
 }
 
 /// What a step wrote: typed for the scenario's own topics, in hex for the internal ones.
-pub fn outputs(written: BTreeMap<String, Vec<RawRecord>>, topics: &Topics) -> Result<Json, Stop> {
+pub fn outputs(written: BTreeMap<Arc<str>, Vec<RawRecord>>, topics: &Topics) -> Result<Json, Stop> {
     let (mut out, mut internal) = (Map::new(), Map::new());
     for (topic, records) in written {
-        match topics.get(&topic) {
-            Some(types) => out.insert(topic, records.iter().map(|r| external(r, *types)).collect::<Result<_, _>>()?),
-            None => internal.insert(topic, records.iter().map(raw).collect()),
+        match topics.get(&*topic) {
+            Some(types) => out.insert(topic.to_string(), records.iter().map(|r| external(r, *types)).collect::<Result<_, _>>()?),
+            None => internal.insert(topic.to_string(), records.iter().map(raw).collect()),
         };
     }
     let mut step = Map::new();
@@ -72,7 +72,9 @@ fn raw(record: &RawRecord) -> Json {
 }
 
 fn finish(key: Json, value: Json, record: &RawRecord) -> Json {
-    let mut json = json!({"k": key, "v": value, "ts": record.timestamp});
+    // Below zero: the producer has none, and sets the clock's.
+    let timestamp = Some(record.timestamp).filter(|timestamp| *timestamp >= 0);
+    let mut json = json!({"k": key, "v": value, "ts": timestamp});
     if !record.headers.is_empty() {
         json["h"] = headers(&record.headers.to_vec());
     }

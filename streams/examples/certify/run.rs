@@ -2,12 +2,15 @@
 
 use std::{any::Any, cell::RefCell};
 
-use serde_json::{Map, Value as Json};
+use millstream::{Error, TaskConfig, TestDriverConfig, TopologyTestDriver};
+use serde_json::{Map, Value as Json, json};
 
 use crate::{
     functions::{Bad, UserError},
-    scenario::{Scenario, StoreKind},
-    topology,
+    records::{input, outputs, symbol},
+    scenario::{self, Scenario, Step, StoreFormat, StoreKind},
+    stores,
+    topology::{self, Built},
 };
 
 /// Why a scenario has no answer.
@@ -16,6 +19,8 @@ pub enum Stop {
     Unsupported(String),
     /// It does not keep to the format.
     Bad(String),
+    /// The topology cannot be built.
+    Build(Error),
 }
 
 impl From<Bad> for Stop {
@@ -24,9 +29,80 @@ impl From<Bad> for Stop {
     }
 }
 
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Build(error)
+    }
+}
+
+/// Builds and runs a scenario, with stores of that kind where it does not choose.
 pub fn run(scenario: &Scenario, store: StoreKind) -> Result<Map<String, Json>, Stop> {
-    topology::build(scenario, store)?;
-    Err(Stop::Unsupported("the test driver".into()))
+    if scenario.config.store_format == StoreFormat::Headers {
+        return Err(Stop::Unsupported("store_format headers".into()));
+    }
+    let mut answer = Map::new();
+    match topology::build(scenario, store) {
+        Ok(built) => drive(scenario, &built, &mut answer)?,
+        Err(Stop::Build(error)) => {
+            answer.insert("build_error".into(), symbol(error.kind()).into());
+        }
+        Err(stop) => return Err(stop),
+    }
+    Ok(answer)
+}
+
+fn drive(scenario: &Scenario, built: &Built, answer: &mut Map<String, Json>) -> Result<(), Stop> {
+    answer.insert("describe".into(), built.topology.describe().into());
+    if !built.branches.is_empty() {
+        answer.insert("branches".into(), built.branches.clone().into());
+    }
+    let config = TestDriverConfig { task: task_config(scenario), start_ms: 0, rocksdb: built.needs_rocksdb };
+    let driver = match TopologyTestDriver::new(&built.topology, config) {
+        Ok(driver) => driver,
+        Err(error) => {
+            answer.insert("start_error".into(), symbol(error.kind()).into());
+            return Ok(());
+        }
+    };
+    let mut steps = vec![];
+    let mut failed = false;
+    for step in &scenario.steps {
+        let outcome = match step {
+            Step::Wall(wall) => driver.advance_wall_clock_ms(wall.wall as i64),
+            Step::Record(record) => driver.pipe_raw(&record.topic, input(record, &scenario.topics)?),
+        };
+        if let Err(error) = outcome {
+            steps.push(json!({"error": symbol(error.kind())}));
+            failed = true;
+            break;
+        }
+        steps.push(outputs(driver.drain(), &scenario.topics)?);
+    }
+    answer.insert("steps".into(), steps.into());
+    if !failed {
+        answer.insert("stores".into(), stores::dump(&driver)?);
+    }
+    answer.insert("dropped".into(), driver.dropped_records().into());
+    if let (Err(error), false) = (driver.close(), failed) {
+        answer.insert("close_error".into(), symbol(error.kind()).into());
+    }
+    Ok(())
+}
+
+fn task_config(scenario: &Scenario) -> TaskConfig {
+    let config = &scenario.config;
+    let on_error = |on_error| match on_error {
+        scenario::OnError::Fail => millstream::OnError::Fail,
+        scenario::OnError::Continue => millstream::OnError::Continue,
+    };
+    TaskConfig {
+        cache_max_bytes: config.cache_bytes as usize,
+        on_deserialization_error: on_error(config.on_deserialization_error),
+        on_processing_error: on_error(config.on_processing_error),
+        dead_letter_topic: config.dead_letter_topic.as_ref().map(|topic| (**topic).into()),
+        emit_interval_ms: 0,
+        ..TaskConfig::new("oracle")
+    }
 }
 
 thread_local! {
@@ -34,7 +110,7 @@ thread_local! {
 }
 
 /// Keeps panics off the terminal: those of user functions are part of a scenario, others become a failure of theirs.
-pub fn hush_user_errors() {
+pub fn hush_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if !panic.payload().is::<UserError>() {
             let place = panic.location().map(|l| format!(" at {l}")).unwrap_or_default();

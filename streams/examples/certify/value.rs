@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use millstream_topology::{Data, Serde, SerdeError, SerdeRef};
+use millstream::{Counter, Data, Serde, SerdeError, SerdeRef};
 use serde_json::{Value as Json, json};
 
 /// A key or value. Its static [`Type`] follows from the op that made it; null belongs to every type.
@@ -37,6 +37,21 @@ impl Data for Value {
     }
     fn is_null(&self) -> bool {
         matches!(self, Self::Null)
+    }
+}
+
+impl Counter for Value {
+    fn zero() -> Self {
+        Self::I64(0)
+    }
+    fn up(self) -> Self {
+        Self::I64(self.number().wrapping_add(1))
+    }
+    fn down(self) -> Self {
+        Self::I64(self.number().wrapping_sub(1))
+    }
+    fn plus(self, other: Self) -> Self {
+        Self::I64(self.number().wrapping_add(other.number()))
     }
 }
 

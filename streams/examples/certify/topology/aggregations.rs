@@ -1,97 +1,153 @@
 //! Grouping, windowing, cogrouping, and the aggregations on all of them.
 
-use super::{Builder, Shape, required};
+use millstream::{Counter, EmitStrategy, KGroupedStream, SessionWindows, SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows};
+
+use super::{
+    Builder,
+    handle::{Object, seen},
+    options::grouped,
+    required,
+    streams::keys,
+    unsupported,
+};
 use crate::{
     functions::{Bad, aggregator, mapper, merger, reducer},
     run::Stop,
-    scenario::{Aggregate, Cogroup, Count, GroupBy, GroupByKey, Reduce, Window, WindowedBy},
-    value::Type,
+    scenario::{Aggregate, Cogroup, Count, Emit, GroupBy, GroupByKey, Reduce, Window, WindowedBy},
+    value::{Type, Value},
 };
-
-const COGROUPED: [Shape; 3] = [Shape::Cogrouped, Shape::TimeWindowedCogrouped, Shape::SessionWindowedCogrouped];
-const GROUPED: [Shape; 4] = [Shape::GroupedStream, Shape::GroupedTable, Shape::TimeWindowed, Shape::SessionWindowed];
 
 impl<'a> Builder<'a> {
     pub(super) fn group_by_key(&mut self, op: &'a GroupByKey) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Stream])?;
-        self.define(&op.id, Shape::GroupedStream, input.key, input.value)
+        let input = self.handle(&op.input)?;
+        let group = input.stream()?.group_by_key_with(grouped(input.key, input.value, &op.name));
+        self.define(&op.id, Object::GroupedStream(group), input.key, input.value)
     }
 
     pub(super) fn group_by(&mut self, op: &'a GroupBy) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Stream, Shape::Table])?;
+        let input = self.handle(&op.input)?;
         let key = mapper(&op.key, input.key, input.value)?;
-        if input.shape == Shape::Stream {
-            return self.define(&op.id, Shape::GroupedStream, key.out, input.value);
-        }
-        let value = mapper(op.value.as_deref().unwrap_or("id"), input.key, input.value)?;
-        self.define(&op.id, Shape::GroupedTable, key.out, value.out)
+        let group = match &input.object {
+            Object::Stream(stream) => stream.group_by_with(keys(key.apply), grouped(key.out, input.value, &op.name)),
+            Object::WindowedStream(stream) => stream.group_by_with(keys(key.apply), grouped(key.out, input.value, &op.name)),
+            _ => return unsupported("group_by of a table"),
+        };
+        self.define(&op.id, Object::GroupedStream(group), key.out, input.value)
     }
 
     pub(super) fn windowed_by(&mut self, op: &'a WindowedBy) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::GroupedStream, Shape::Cogrouped])?;
+        let input = self.handle(&op.input)?;
         if input.key != Type::Str {
             return Err(Bad(format!("windows need str keys, not {:?}", input.key)).into());
         }
-        let key = match op.window {
-            Window::Tumbling { size, .. } | Window::Hopping { size, .. } => Type::TimeWindowed(size),
-            Window::Sliding { diff, .. } => Type::TimeWindowed(diff),
-            Window::Unlimited { .. } => Type::TimeWindowed(i64::MAX),
-            Window::Session { .. } => Type::SessionWindowed,
+        let Object::GroupedStream(group) = &input.object else { return unsupported("windowed_by of a cogroup") };
+        let emit = op.emit.map(|emit| match emit {
+            Emit::Close => EmitStrategy::OnWindowClose,
+            Emit::Update => EmitStrategy::OnWindowUpdate,
+        });
+        let time = |stream: TimeWindowedKStream<_, _>| {
+            Object::TimeWindowed(match emit {
+                Some(emit) => stream.emit_strategy(emit),
+                None => stream,
+            })
         };
-        let shape = match (input.shape, key) {
-            (Shape::Cogrouped, Type::SessionWindowed) => Shape::SessionWindowedCogrouped,
-            (Shape::Cogrouped, _) => Shape::TimeWindowedCogrouped,
-            (_, Type::SessionWindowed) => Shape::SessionWindowed,
-            _ => Shape::TimeWindowed,
+        let (windowed, key) = match op.window {
+            Window::Tumbling { size, grace } => (time(group.windowed_by(sized(size, grace))), Type::TimeWindowed(size)),
+            Window::Hopping { size, advance, grace } => {
+                (time(group.windowed_by(sized(size, grace).advance_by(advance))), Type::TimeWindowed(size))
+            }
+            Window::Sliding { diff, grace } => {
+                let windows = match grace {
+                    Some(grace) => SlidingWindows::of_time_difference_and_grace(diff, grace),
+                    None => SlidingWindows::of_time_difference_with_no_grace(diff),
+                };
+                (time(group.windowed_by(windows)), Type::TimeWindowed(diff))
+            }
+            Window::Unlimited { start } => {
+                let windows = start.map_or(UnlimitedWindows::of(), |start| UnlimitedWindows::of().start_on(start));
+                (time(group.windowed_by(windows)), Type::TimeWindowed(i64::MAX))
+            }
+            Window::Session { gap, grace } => {
+                let stream = group.windowed_by(match grace {
+                    Some(grace) => SessionWindows::of_inactivity_gap_and_grace(gap, grace),
+                    None => SessionWindows::of_inactivity_gap_with_no_grace(gap),
+                });
+                let stream = match emit {
+                    Some(emit) => stream.emit_strategy(emit),
+                    None => stream,
+                };
+                (Object::SessionWindowed(stream), Type::SessionWindowed)
+            }
         };
-        self.define(&op.id, shape, key, input.value)
+        self.define(&op.id, windowed, key, input.value)
     }
 
-    pub(super) fn cogroup(&mut self, op: &'a Cogroup) -> Result<(), Stop> {
-        if let Some(with) = &op.with {
-            let input = self.handle_of(&op.input, &[Shape::Cogrouped])?;
-            self.handle_of(with, &[Shape::GroupedStream])?;
-            aggregator(&op.agg, input.value)?;
-            return self.define(&op.id, Shape::Cogrouped, input.key, input.value);
-        }
-        let input = self.handle_of(&op.input, &[Shape::GroupedStream])?;
-        let type_ = op.r#type.ok_or_else(|| Bad("field type is missing".into()))?;
-        aggregator(&op.agg, type_)?;
-        self.define(&op.id, Shape::Cogrouped, input.key, type_)
+    pub(super) fn cogroup(&mut self, _: &'a Cogroup) -> Result<(), Stop> {
+        unsupported("cogroup")
     }
 
     pub(super) fn count(&mut self, op: &'a Count) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &GROUPED)?;
-        self.define(&op.id, Shape::Table, input.key, Type::I64)
+        let input = self.handle(&op.input)?;
+        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), Type::I64));
+        // `count()` counts in i64: for a table of values its place is taken by the aggregation that it is.
+        let (zero, up, plus) = (|| Value::I64(0), |_: &_, _: &_, count: Value| count.up(), |_: &_, one: Value, other| one.plus(other));
+        let table = match (&input.object, &op.materialized) {
+            (Object::TimeWindowed(stream), Some(_)) => stream.count_with(materialized).into(),
+            (Object::TimeWindowed(stream), None) => stream.aggregate_with(zero, up, materialized).into(),
+            (Object::SessionWindowed(stream), Some(_)) => stream.count_with(materialized).into(),
+            (Object::SessionWindowed(stream), None) => stream.aggregate_with(zero, up, plus, materialized).into(),
+            (object, Some(_)) => grouped_stream(object)?.count_with(materialized).into(),
+            (object, None) => grouped_stream(object)?.aggregate_with(zero, up, materialized).into(),
+        };
+        self.define(&op.id, table, input.key, Type::I64)
     }
 
     pub(super) fn reduce(&mut self, op: &'a Reduce) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &GROUPED)?;
-        reducer(&op.reducer, input.value)?;
-        if input.shape == Shape::GroupedTable {
-            reducer(required(&op.subtractor, "subtractor")?, input.value)?;
-        }
-        self.define(&op.id, Shape::Table, input.key, input.value)
+        let input = self.handle(&op.input)?;
+        let function = reducer(&op.reducer, input.value)?;
+        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), input.value));
+        let table = match &input.object {
+            Object::TimeWindowed(stream) => stream.reduce_with(move |old, v| function(old, seen(v)), materialized).into(),
+            Object::SessionWindowed(stream) => stream.reduce_with(move |old, v| function(old, seen(v)), materialized).into(),
+            object => grouped_stream(object)?.reduce_with(move |old, v| function(old, v), materialized).into(),
+        };
+        self.define(&op.id, table, input.key, input.value)
     }
 
     pub(super) fn aggregate(&mut self, op: &'a Aggregate) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
-        let is_cogroup = COGROUPED.contains(&input.shape);
-        let type_ = match is_cogroup {
-            true => input.value,
-            false => op.r#type.ok_or_else(|| Bad("field type is missing".into()))?,
+        let type_ = op.r#type.ok_or_else(|| Bad("field type is missing".into()))?;
+        let init = type_.parse(&op.init).ok_or_else(|| Bad(format!("init {} is not of type {type_:?}", op.init)))?;
+        let function = aggregator(required(&op.agg, "agg")?, type_)?;
+        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), type_));
+        let (init, add) = (move || init.clone(), move |k: &Value, v: &Option<Value>, a: Value| function(k, seen(v), &a));
+        let table = match &input.object {
+            Object::TimeWindowed(stream) => stream.aggregate_with(init, add, materialized).into(),
+            Object::SessionWindowed(stream) => {
+                let merge = merger(required(&op.merger, "merger")?, type_)?;
+                stream.aggregate_with(init, add, move |k, one, other| merge(k, &one, &other), materialized).into()
+            }
+            object => grouped_stream(object)?.aggregate_with(init, add, materialized).into(),
         };
-        type_.parse(&op.init).ok_or_else(|| Bad(format!("init {} is not of type {type_:?}", op.init)))?;
-        if !is_cogroup {
-            self.handle_of(&op.input, &GROUPED)?;
-            aggregator(required(&op.agg, "agg")?, type_)?;
-        }
-        if input.shape == Shape::GroupedTable {
-            aggregator(required(&op.sub, "sub")?, type_)?;
-        }
-        if matches!(input.shape, Shape::SessionWindowed | Shape::SessionWindowedCogrouped) {
-            merger(required(&op.merger, "merger")?, type_)?;
-        }
-        self.define(&op.id, Shape::Table, input.key, type_)
+        self.define(&op.id, table, input.key, type_)
+    }
+}
+
+/// The type of a key without its window.
+fn inner(key: Type) -> Type {
+    if key.is_windowed() { Type::Str } else { key }
+}
+
+fn sized(size: i64, grace: Option<i64>) -> TimeWindows {
+    match grace {
+        Some(grace) => TimeWindows::of_size_and_grace(size, grace),
+        None => TimeWindows::of_size_with_no_grace(size),
+    }
+}
+
+fn grouped_stream(object: &Object) -> Result<&KGroupedStream<Value, Option<Value>>, Bad> {
+    match object {
+        Object::GroupedStream(group) => Ok(group),
+        _ => Err(Bad("a handle is not a grouped stream".into())),
     }
 }

@@ -1,6 +1,6 @@
 //! Stores, and the ops of the low-level API. Those work on the topology that the DSL has built, after all other ops.
 
-use super::Builder;
+use super::{Builder, unsupported};
 use crate::{
     run::Stop,
     scenario::{AddProcessor, AddSink, AddSource, Store},
@@ -8,22 +8,22 @@ use crate::{
 
 impl<'a> Builder<'a> {
     pub(super) fn add_state_store(&mut self, _: &'a Store) -> Result<(), Stop> {
-        Ok(())
+        unsupported("add_state_store")
     }
 
     pub(super) fn add_source(&mut self, _: &'a AddSource) -> Result<(), Stop> {
-        Err(Stop::Unsupported("add_source".into()))
+        unsupported("add_source")
     }
 
     pub(super) fn add_processor(&mut self, _: &'a AddProcessor) -> Result<(), Stop> {
-        Err(Stop::Unsupported("add_processor".into()))
+        unsupported("add_processor")
     }
 
     pub(super) fn add_store(&mut self, _: &'a Store) -> Result<(), Stop> {
-        Err(Stop::Unsupported("add_store".into()))
+        unsupported("add_store")
     }
 
     pub(super) fn add_sink(&mut self, _: &'a AddSink) -> Result<(), Stop> {
-        Err(Stop::Unsupported("add_sink".into()))
+        unsupported("add_sink")
     }
 }

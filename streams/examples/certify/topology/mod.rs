@@ -1,55 +1,60 @@
 //! Turns the ops of a scenario into calls of the DSL: one op is one call, in the order of the list.
 
 mod aggregations;
+mod handle;
 mod joins;
 mod low_level;
+mod options;
 mod streams;
 mod tables;
 
 use std::collections::HashMap;
 
+use millstream::{Optimization, StreamsBuilder, Topology, TopologyConfig};
+use serde_json::{Map, Value as Json};
+
+use self::handle::{Handle, Object};
 use crate::{
     functions::Bad,
     run::Stop,
-    scenario::{Op, Scenario, StoreKind, Text},
+    scenario::{Op, Optimize, Scenario, StoreKind, Text},
     value::Type,
 };
-
-/// What an op's id stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    Stream,
-    Table,
-    GlobalTable,
-    GroupedStream,
-    GroupedTable,
-    TimeWindowed,
-    SessionWindowed,
-    Cogrouped,
-    TimeWindowedCogrouped,
-    SessionWindowedCogrouped,
-}
-
-/// What an op's id stands for, and the static types of its keys and values.
-#[derive(Clone, Copy)]
-pub struct Handle {
-    pub shape: Shape,
-    pub key: Type,
-    pub value: Type,
-}
 
 /// The topology under construction.
 pub struct Builder<'a> {
     scenario: &'a Scenario,
+    builder: StreamsBuilder,
     handles: HashMap<&'a str, Handle>,
+    branches: Map<String, Json>,
+    needs_rocksdb: bool,
 }
 
-pub fn build(scenario: &Scenario, _store: StoreKind) -> Result<(), Stop> {
-    let mut builder = Builder { scenario, handles: HashMap::new() };
+/// A topology, and what a scenario asks about it.
+pub struct Built {
+    pub topology: Topology,
+    /// For each split the names under which its branches are in the map.
+    pub branches: Map<String, Json>,
+    /// Whether any store may be on RocksDB.
+    pub needs_rocksdb: bool,
+}
+
+/// Builds the scenario's topology, with stores of that kind where an op does not choose.
+pub fn build(scenario: &Scenario, store: StoreKind) -> Result<Built, Stop> {
+    let optimization = match scenario.config.optimize {
+        Optimize::None => Optimization::NONE,
+        Optimize::All => Optimization::ALL,
+    };
+    let mut builder =
+        Builder { scenario, builder: StreamsBuilder::new(), handles: HashMap::new(), branches: Map::new(), needs_rocksdb: false };
+    let store_type = builder.store_type(store);
+    builder.builder =
+        StreamsBuilder::with_config(TopologyConfig { optimization, ensure_explicit_naming: scenario.config.explicit_naming, store_type });
     for op in &scenario.topology {
         builder.apply(op)?;
     }
-    Err(Stop::Unsupported("the DSL".into()))
+    let topology = builder.builder.build()?;
+    Ok(Built { topology, branches: builder.branches, needs_rocksdb: builder.needs_rocksdb })
 }
 
 impl<'a> Builder<'a> {
@@ -99,16 +104,11 @@ impl<'a> Builder<'a> {
     }
 
     fn handle(&self, id: &str) -> Result<Handle, Bad> {
-        self.handles.get(id).copied().ok_or_else(|| Bad(format!("there is no {id}")))
+        self.handles.get(id).cloned().ok_or_else(|| Bad(format!("there is no {id}")))
     }
 
-    fn handle_of(&self, id: &str, shapes: &[Shape]) -> Result<Handle, Bad> {
-        let handle = self.handle(id)?;
-        shapes.contains(&handle.shape).then_some(handle).ok_or_else(|| Bad(format!("{id} is a {:?}", handle.shape)))
-    }
-
-    fn define(&mut self, id: &'a str, shape: Shape, key: Type, value: Type) -> Result<(), Stop> {
-        match self.handles.insert(id, Handle { shape, key, value }) {
+    fn define(&mut self, id: &'a str, object: Object, key: Type, value: Type) -> Result<(), Stop> {
+        match self.handles.insert(id, Handle { object, key, value }) {
             None => Ok(()),
             Some(_) => Err(Bad(format!("{id} is defined twice")).into()),
         }
@@ -119,7 +119,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A sink's types are those of its topic.
-    fn check_sink(&self, topic: &str, handle: Handle) -> Result<(), Bad> {
+    fn check_sink(&self, topic: &str, handle: &Handle) -> Result<(), Bad> {
         let (key, value) = self.topic(topic)?;
         let fits = key.fits(handle.key) && value.fits(handle.value);
         fits.then_some(()).ok_or_else(|| Bad(format!("topic {topic} is {key:?}/{value:?} but gets {:?}/{:?}", handle.key, handle.value)))
@@ -129,4 +129,8 @@ impl<'a> Builder<'a> {
 /// A field that only some forms of an op have.
 fn required<'a>(field: &'a Option<Text>, name: &str) -> Result<&'a str, Bad> {
     field.as_deref().ok_or_else(|| Bad(format!("field {name} is missing")))
+}
+
+fn unsupported<T>(what: &str) -> Result<T, Stop> {
+    Err(Stop::Unsupported(what.into()))
 }

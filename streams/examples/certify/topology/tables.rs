@@ -1,52 +1,127 @@
 //! Table sources and the operators of a table; filters and value maps of streams, too.
 
-use super::{Builder, Shape};
+use std::sync::Arc;
+
+use millstream::{Error, ErrorKind, KStream, KTable, StrictBufferConfig, Suppressed, Windowed};
+
+use super::{
+    Builder,
+    handle::{Key, Object, each_stream, each_table, seen},
+    options::{call, consumed},
+    streams::{keys, values},
+    unsupported,
+};
 use crate::{
-    functions::{mapper, predicate},
+    functions::{Bad, Mapper, mapper, predicate},
     run::Stop,
-    scenario::{Filter, MapValues, Suppress, Table, ToStream, TransformValues},
-    value::Type,
+    scenario::{Filter, Full, MapValues, Suppress, Table, Text, ToStream, TransformValues, Until},
+    value::Value,
 };
 
 impl<'a> Builder<'a> {
     pub(super) fn table(&mut self, op: &'a Table) -> Result<(), Stop> {
         let (key, value) = self.topic(&op.topic)?;
-        self.define(&op.id, Shape::Table, key, value)
+        let materialized = self.materialized(&op.materialized, &None, (key, value));
+        let table = self.builder.table_with(&op.topic, consumed((key, value), &op.name, op.extractor, None), materialized);
+        self.define(&op.id, Object::Table(table), key, value)
     }
 
-    pub(super) fn global_table(&mut self, op: &'a Table) -> Result<(), Stop> {
-        let (key, value) = self.topic(&op.topic)?;
-        self.define(&op.id, Shape::GlobalTable, key, value)
+    pub(super) fn global_table(&mut self, _: &'a Table) -> Result<(), Stop> {
+        unsupported("global_table")
     }
 
-    pub(super) fn filter(&mut self, op: &'a Filter, _not: bool) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Stream, Shape::Table])?;
-        predicate(&op.pred)?;
-        self.define(&op.id, input.shape, input.key, input.value)
+    pub(super) fn filter(&mut self, op: &'a Filter, not: bool) -> Result<(), Stop> {
+        let input = self.handle(&op.input)?;
+        let holds = predicate(&op.pred)?;
+        if matches!(input.object, Object::Table(_) | Object::WindowedTable(_)) {
+            return unsupported("filter of a table");
+        }
+        let stream = each_stream!(input, stream => {
+            let holds = move |k: &_, v: &Option<Value>| holds(&Key::seen(k), seen(v));
+            Object::from(match not {
+                false => call!(stream, &op.name, filter / filter_named(holds)),
+                true => call!(stream, &op.name, filter_not / filter_not_named(holds)),
+            })
+        })?;
+        self.define(&op.id, stream, input.key, input.value)
     }
 
     pub(super) fn map_values(&mut self, op: &'a MapValues) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Stream, Shape::Table])?;
+        let input = self.handle(&op.input)?;
         let function = mapper(&op.r#fn, input.key, input.value)?;
-        self.define(&op.id, input.shape, input.key, function.out)
+        if matches!(input.object, Object::Table(_) | Object::WindowedTable(_)) {
+            return unsupported("map_values of a table");
+        }
+        let stream = each_stream!(input, stream => {
+            Object::from(call!(stream, &op.name, map_values_with_key / map_values_named(values(function.apply))))
+        })?;
+        self.define(&op.id, stream, input.key, function.out)
     }
 
     pub(super) fn to_stream(&mut self, op: &'a ToStream) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Table])?;
-        let key = match &op.key {
-            Some(key) => mapper(key, input.key, input.value)?.out,
-            None => input.key,
+        let input = self.handle(&op.input)?;
+        let Some(key) = &op.key else {
+            let stream = each_table!(input, table => Object::from(call!(table, &op.name, to_stream / to_stream_named())))?;
+            return self.define(&op.id, stream, input.key, input.value);
         };
-        self.define(&op.id, Shape::Stream, key, input.value)
+        let key = mapper(key, input.key, input.value)?;
+        let stream = each_table!(input, table => match key.out.is_windowed() {
+            false => Object::from(with_key::<_, Value>(table, &op.name, key.apply)),
+            true => Object::from(with_key::<_, Windowed<Value>>(table, &op.name, key.apply)),
+        })?;
+        self.define(&op.id, stream, key.out, input.value)
     }
 
-    pub(super) fn transform_values(&mut self, op: &'a TransformValues) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Table])?;
-        self.define(&op.id, Shape::Table, input.key, Type::Str)
+    pub(super) fn transform_values(&mut self, _: &'a TransformValues) -> Result<(), Stop> {
+        unsupported("transform_values")
     }
 
     pub(super) fn suppress(&mut self, op: &'a Suppress) -> Result<(), Stop> {
-        let input = self.handle_of(&op.input, &[Shape::Table])?;
-        self.define(&op.id, Shape::Table, input.key, input.value)
+        let input = self.handle(&op.input)?;
+        let table = match (&input.object, op.until) {
+            (Object::WindowedTable(table), Until::WindowCloses) => {
+                Object::from(table.suppress(suppressed(Suppressed::until_window_closes(strict(op)), &op.name)))
+            }
+            // Such a program does not compile; Kafka Streams finds out when it builds the topology.
+            (_, Until::WindowCloses) => return Err(Error::new(ErrorKind::Topology, "windows close only where keys are in windows").into()),
+            (_, Until::TimeLimit) => each_table!(input, table => {
+                let wait = op.ms.ok_or_else(|| Bad("field ms is missing".into()))?;
+                let until = match op.full {
+                    Full::Emit if op.max_records.is_some() || op.max_bytes.is_some() => {
+                        Suppressed::until_time_limit(wait, strict(op).emit_early_when_full())
+                    }
+                    _ => Suppressed::until_time_limit(wait, strict(op)),
+                };
+                Object::from(table.suppress(suppressed(until, &op.name)))
+            })?,
+        };
+        self.define(&op.id, table, input.key, input.value)
+    }
+}
+
+/// A buffer with the bounds of the op that fails when it is full.
+fn strict(op: &Suppress) -> StrictBufferConfig {
+    let mut buffer = StrictBufferConfig::unbounded().logging(op.logging.unwrap_or(true));
+    if let Some(records) = op.max_records {
+        buffer = buffer.with_max_records(records);
+    }
+    match op.max_bytes {
+        Some(bytes) => buffer.with_max_bytes(bytes),
+        None => buffer,
+    }
+}
+
+fn suppressed<K>(suppressed: Suppressed<K>, name: &Option<Text>) -> Suppressed<K> {
+    match name {
+        Some(name) => suppressed.name(&**name),
+        None => suppressed,
+    }
+}
+
+/// A table's changes under another key.
+fn with_key<K: Key, L: Key>(table: &KTable<K, Value>, name: &Option<Text>, key: Arc<Mapper>) -> KStream<L, Option<Value>> {
+    match name {
+        Some(_) => call!(table, name, to_stream / to_stream_named()).select_key(keys(key)),
+        None => table.to_stream_with_key(keys(key)),
     }
 }
