@@ -22,8 +22,10 @@ use millstream_scheduler::{Handle, Options, Scheduler};
 use model_status::ModelState;
 use pipeline_version_state::PipelineStatus;
 use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
     task::JoinHandle,
 };
@@ -240,24 +242,12 @@ pub async fn relay(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
     (address, stall)
 }
 
-async fn carry(from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, mut stalled: watch::Receiver<bool>) {
-    let mut buffer = [0; 4_096];
-    loop {
-        tokio::select! {
-            ready = from.readable() => if ready.is_err() { return },
-            _ = stalled.wait_for(|stalled| *stalled) => return std::future::pending().await,
-        }
-        match from.try_read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) => {
-                if to.write_all(&buffer[..count]).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut stalled: watch::Receiver<bool>) {
+    tokio::select! {
+        _ = tokio::io::copy(&mut from, &mut to) => return,
+        _ = async { stalled.wait_for(|stalled| *stalled).await.is_ok() } => {}
     }
+    std::future::pending().await // silent, and open
 }
 
 /// A chain of models.
