@@ -4,8 +4,8 @@ use millstream::{Counter, EmitStrategy, KGroupedStream, SessionWindows, SlidingW
 
 use super::{
     Builder,
-    handle::{Object, seen},
-    options::grouped,
+    handle::{Key, Object, each_table, seen},
+    options::{grouped, grouped_table},
     required,
     streams::keys,
     unsupported,
@@ -30,7 +30,14 @@ impl<'a> Builder<'a> {
         let group = match &input.object {
             Object::Stream(stream) => stream.group_by_with(keys(key.apply), grouped(key.out, input.value, &op.name)),
             Object::WindowedStream(stream) => stream.group_by_with(keys(key.apply), grouped(key.out, input.value, &op.name)),
-            _ => return unsupported("group_by of a table"),
+            _ => {
+                let (value, key_out) = (mapper(op.value.as_deref().unwrap_or("id"), input.key, input.value)?, key.out);
+                let group = each_table!(input, table => {
+                    let pair = move |k: &_, v: &Value| ((key.apply)(&Key::seen(k), v), (value.apply)(&Key::seen(k), v));
+                    table.group_by_with(pair, grouped_table(key_out, value.out, &op.name))
+                })?;
+                return self.define(&op.id, Object::GroupedTable(group), key_out, value.out);
+            }
         };
         self.define(&op.id, Object::GroupedStream(group), key.out, input.value)
     }
@@ -96,6 +103,7 @@ impl<'a> Builder<'a> {
             (Object::TimeWindowed(stream), None) => stream.aggregate_with(zero, up, materialized).into(),
             (Object::SessionWindowed(stream), Some(_)) => stream.count_with(materialized).into(),
             (Object::SessionWindowed(stream), None) => stream.aggregate_with(zero, up, plus, materialized).into(),
+            (Object::GroupedTable(table), _) => table.count_with(materialized).into(),
             (object, Some(_)) => grouped_stream(object)?.count_with(materialized).into(),
             (object, None) => grouped_stream(object)?.aggregate_with(zero, up, materialized).into(),
         };
@@ -109,6 +117,10 @@ impl<'a> Builder<'a> {
         let table = match &input.object {
             Object::TimeWindowed(stream) => stream.reduce_with(move |old, v| function(old, seen(v)), materialized).into(),
             Object::SessionWindowed(stream) => stream.reduce_with(move |old, v| function(old, seen(v)), materialized).into(),
+            Object::GroupedTable(table) => {
+                let subtract = reducer(required(&op.subtractor, "subtractor")?, input.value)?;
+                table.reduce_with(move |old, v| function(old, v), move |old, v| subtract(old, v), materialized).into()
+            }
             object => grouped_stream(object)?.reduce_with(move |old, v| function(old, v), materialized).into(),
         };
         self.define(&op.id, table, input.key, input.value)
@@ -126,6 +138,11 @@ impl<'a> Builder<'a> {
             Object::SessionWindowed(stream) => {
                 let merge = merger(required(&op.merger, "merger")?, type_)?;
                 stream.aggregate_with(init, add, move |k, one, other| merge(k, &one, &other), materialized).into()
+            }
+            Object::GroupedTable(table) => {
+                let subtract = aggregator(required(&op.sub, "sub")?, type_)?;
+                let add = move |k: &Value, v: &Value, a: Value| add(k, &Some(v.clone()), a);
+                table.aggregate_with(init, add, move |k: &Value, v: &Value, a: Value| subtract(k, v, &a), materialized).into()
             }
             object => grouped_stream(object)?.aggregate_with(init, add, materialized).into(),
         };

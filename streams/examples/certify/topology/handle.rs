@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use millstream::{Data, KGroupedStream, KStream, KTable, SerdeRef, SessionWindowedKStream, SessionWindowedSerde, TimeWindowedKStream, TimeWindowedSerde, Windowed};
+use millstream::{Data, KGroupedStream, KGroupedTable, KStream, KTable, SerdeRef, SessionWindowedKStream, SessionWindowedSerde, TimeWindowedKStream, TimeWindowedSerde, Windowed};
 
 use crate::{
     functions::Bad,
@@ -17,6 +17,7 @@ pub enum Object {
     Table(KTable<Value, Value>),
     WindowedTable(KTable<Windowed<Value>, Value>),
     GroupedStream(KGroupedStream<Value, Option<Value>>),
+    GroupedTable(KGroupedTable<Value, Value>),
     TimeWindowed(TimeWindowedKStream<Value, Option<Value>>),
     SessionWindowed(SessionWindowedKStream<Value, Option<Value>>),
 }
@@ -30,7 +31,7 @@ pub struct Handle {
 }
 
 /// What keys may be: plain, or in a window.
-pub trait Key: Data<Present = Self> {
+pub trait Key: Data<Present = Self> + PartialEq {
     /// The key as functions see it.
     fn seen(&self) -> Cow<'_, Value>;
     /// The key that a function returned.
@@ -120,6 +121,10 @@ macro_rules! each_table {
 pub(super) use each_table;
 
 impl Handle {
+    pub fn is_table(&self) -> bool {
+        matches!(self.object, Object::Table(_) | Object::WindowedTable(_))
+    }
+
     pub fn stream(&self) -> Result<&KStream<Value, Option<Value>>, Bad> {
         match &self.object {
             Object::Stream(stream) => Ok(stream),

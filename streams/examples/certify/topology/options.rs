@@ -95,6 +95,14 @@ pub fn grouped(key: Type, value: Type, name: &Option<Text>) -> Grouped<Value, Op
     }
 }
 
+pub fn grouped_table(key: Type, value: Type, name: &Option<Text>) -> Grouped<Value, Value> {
+    let grouped = Grouped::with(key.serde(), value.serde());
+    match name {
+        Some(name) => grouped.name(&**name),
+        None => grouped,
+    }
+}
+
 impl Builder<'_> {
     /// How an op materializes a table of these types; its node gets the op's name.
     pub fn materialized<K: Key>(

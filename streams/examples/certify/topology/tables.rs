@@ -6,13 +6,13 @@ use millstream::{Error, ErrorKind, KStream, KTable, StrictBufferConfig, Suppress
 
 use super::{
     Builder,
-    handle::{Key, Object, each_stream, each_table, seen},
+    handle::{Handle, Key, Object, each_stream, each_table, seen},
     options::{call, consumed},
     streams::{keys, values},
     unsupported,
 };
 use crate::{
-    functions::{Bad, Mapper, mapper, predicate},
+    functions::{Bad, Mapper, Predicate, mapper, predicate},
     run::Stop,
     scenario::{Filter, Full, MapValues, Suppress, Table, Text, ToStream, TransformValues, Until},
     value::Value,
@@ -33,8 +33,9 @@ impl<'a> Builder<'a> {
     pub(super) fn filter(&mut self, op: &'a Filter, not: bool) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
         let holds = predicate(&op.pred)?;
-        if matches!(input.object, Object::Table(_) | Object::WindowedTable(_)) {
-            return unsupported("filter of a table");
+        if input.is_table() {
+            let table = each_table!(input, table => Object::from(self.filter_table(op, table, &input, holds, not)))?;
+            return self.define(&op.id, table, input.key, input.value);
         }
         let stream = each_stream!(input, stream => {
             let holds = move |k: &_, v: &Option<Value>| holds(&Key::seen(k), seen(v));
@@ -46,11 +47,38 @@ impl<'a> Builder<'a> {
         self.define(&op.id, stream, input.key, input.value)
     }
 
+    fn filter_table<K: Key>(
+        &mut self,
+        op: &Filter,
+        table: &KTable<K, Value>,
+        input: &Handle,
+        holds: Arc<Predicate>,
+        not: bool,
+    ) -> KTable<K, Value> {
+        let holds = move |k: &K, v: &Value| holds(&k.seen(), v);
+        match (&op.materialized, not) {
+            (None, false) => call!(table, &op.name, filter / filter_named(holds)),
+            (None, true) => call!(table, &op.name, filter_not / filter_not_named(holds)),
+            (Some(_), not) => {
+                let materialized = self.materialized(&op.materialized, &op.name, (input.key, input.value));
+                if not { table.filter_not_with(holds, materialized) } else { table.filter_with(holds, materialized) }
+            }
+        }
+    }
+
     pub(super) fn map_values(&mut self, op: &'a MapValues) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
         let function = mapper(&op.r#fn, input.key, input.value)?;
-        if matches!(input.object, Object::Table(_) | Object::WindowedTable(_)) {
-            return unsupported("map_values of a table");
+        if input.is_table() {
+            let out = function.out;
+            let table = each_table!(input, table => {
+                let map = move |k: &_, v: &Value| (function.apply)(&Key::seen(k), v);
+                Object::from(match &op.materialized {
+                    Some(_) => table.map_values_with(map, self.materialized(&op.materialized, &op.name, (input.key, out))),
+                    None => call!(table, &op.name, map_values_with_key / map_values_named(map)),
+                })
+            })?;
+            return self.define(&op.id, table, input.key, out);
         }
         let stream = each_stream!(input, stream => {
             Object::from(call!(stream, &op.name, map_values_with_key / map_values_named(values(function.apply))))
