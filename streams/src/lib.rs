@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 
 mod builder;
+pub mod embed;
 mod grouped_stream;
 mod grouped_table;
 mod kstream;
@@ -55,11 +56,11 @@ pub use grouped_table::KGroupedTable;
 pub use kstream::{BranchedKStream, KStream};
 pub use ktable::KTable;
 pub use millstream_topology::{
-    Assembly, Change, Data, DefaultSerde, Error, ErrorKind, Header, Headers, InvalidTimestamp, OffsetReset, OnError, RawRecord, Record, Serde,
+    Change, Data, DefaultSerde, Error, ErrorKind, Header, Headers, InvalidTimestamp, OffsetReset, OnError, RawRecord, Record, Serde,
     SerdeError, SerdeRef, SessionWindowedSerde, TaskConfig, TaskContext, TimeWindowedSerde, TimestampExtractor, Topology, ValueAndTimestamp,
     Window, Windowed, data, store::StoreType,
 };
-pub use operator::{Counter, ValueTransformerWithKey};
+pub use operator::{Counter, TransformerContext, ValueTransformerWithKey};
 pub use options::{
     Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Materialized, Named, Produced, Repartitioned, StrictBufferConfig, Suppressed, TableJoined,
 };

@@ -1,6 +1,13 @@
 //! The closed vocabulary of processors: what a spec means, and the types of what it forwards.
 
+mod commands;
+mod fixed_key;
+mod run;
+
 use std::sync::Arc;
+
+pub use fixed_key::FixedRun;
+pub use run::Run;
 
 use crate::{
     functions::{Bad, Mapper, Spec, mapper},
@@ -100,12 +107,12 @@ fn punctuate(spec: &Spec) -> Result<Punctuate, Bad> {
 }
 
 /// The next count of a key.
-pub fn count(old: &Value) -> Value {
+fn count(old: &Value) -> Value {
     Value::I64(old.number().wrapping_add(1))
 }
 
 /// The text that a key has collected.
-pub fn append(old: &Value, value: &Value) -> Value {
+fn append(old: &Value, value: &Value) -> Value {
     match old {
         Value::Null => Value::str(value.text()),
         old => Value::str(format!("{},{}", old.text(), value.text())),

@@ -78,10 +78,10 @@ fn drive(scenario: &Scenario, built: &Built, answer: &mut Map<String, Json>) -> 
         }
         steps.push(outputs(driver.drain(), &scenario.topics)?);
     }
-    answer.insert("steps".into(), steps.into());
     if !failed {
-        answer.insert("stores".into(), stores::dump(&driver)?);
+        answer.insert("stores".into(), stores::dump(&driver, scenario, &steps)?);
     }
+    answer.insert("steps".into(), steps.into());
     answer.insert("dropped".into(), driver.dropped_records().into());
     if let (Err(error), false) = (driver.close(), failed) {
         answer.insert("close_error".into(), symbol(error.kind()).into());

@@ -1,15 +1,27 @@
 //! What the stores hold after the last step.
 
+use std::collections::BTreeSet;
+
 use millstream::{Error, TopologyTestDriver, ValueAndTimestamp, Windowed};
-use millstream_topology::store::{AnyStore, KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, WindowStore};
+use millstream_topology::store::{AnyStore, KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, VersionedKeyValueStore, WindowStore};
 use serde_json::{Map, Value as Json, json};
 
-use crate::{run::Stop, value::Value};
+use crate::{
+    run::Stop,
+    scenario::{Scenario, Step},
+    value::{Type, Value, java_text, unhex},
+};
 
 /// Every store that can be shown, by name.
-pub fn dump(driver: &TopologyTestDriver) -> Result<Json, Stop> {
+pub fn dump(driver: &TopologyTestDriver, scenario: &Scenario, steps: &[Json]) -> Result<Json, Stop> {
     let mut stores = Map::new();
     for store in driver.all_stores() {
+        if let Some(versions) = store.typed::<VersionedKeyValueStore<Value, Value>>() {
+            if let Some(rows) = versioned(&versions, scenario, steps) {
+                stores.insert(store.name().to_string(), rows);
+            }
+            continue;
+        }
         if let Some(rows) = rows(&*store).transpose().map_err(|e| Stop::Bad(format!("store {}: {e}", store.name())))? {
             stores.insert(store.name().to_string(), rows);
         }
@@ -45,6 +57,33 @@ fn rows(store: &(dyn AnyStore + 'static)) -> Option<Result<Json, Error>> {
     let store = store.typed::<KeyValueStore<Value, Value>>()?;
     let row = |(key, value): (Value, Value)| json!([key.to_json(), value.to_json()]);
     Some(store.all().and_then(|rows| rows.map(|entry| entry.map(row)).collect()))
+}
+
+/// A versioned store cannot be scanned: for all keys of the scenario, and those of the store's changelog, what was valid at the time of
+/// each step. Nothing if its keys are no texts.
+fn versioned(store: &VersionedKeyValueStore<Value, Value>, scenario: &Scenario, steps: &[Json]) -> Option<Json> {
+    let changelog = format!("oracle-{}-changelog", store.name());
+    let logged = steps.iter().filter_map(|step| step["internal"][&*changelog].as_array()).flatten();
+    let mut keys: Vec<String> = logged.filter_map(|record| unhex(record["k"].as_str()?)).map(|key| java_text(&key)).collect();
+    let mut times = BTreeSet::new();
+    for step in &scenario.steps {
+        let Step::Record(record) = step else { continue };
+        times.insert(record.ts);
+        if matches!(scenario.topics.get(&*record.topic), Some((Type::Str, _))) {
+            keys.extend(Type::Str.parse(&record.k).filter(|key| *key != Value::Null).map(|key| key.text().into_owned()));
+        }
+    }
+    keys.sort_by_cached_key(|key| key.encode_utf16().collect::<Vec<_>>());
+    keys.dedup();
+    let mut rows = vec![];
+    for key in keys.iter().map(Value::str) {
+        for &time in &times {
+            if let Some(row) = store.get_as_of(&key, time).ok()? {
+                rows.push(json!([key.to_json(), time, row.value.to_json(), row.timestamp, null]));
+            }
+        }
+    }
+    Some(rows.into())
 }
 
 fn windowed(key: &Windowed<Value>) -> Json {

@@ -2,14 +2,14 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use millstream_topology::{Assembly, Data, ErrorKind, Topology, store::SuppressBuffer};
+use millstream_topology::{
+    Assembly, Data, DefaultSerde, ErrorKind, SerdeRef, Topology,
+    store::{StoreDef, SuppressBuffer},
+};
 
 use super::{KTable, TableNode, View};
 use crate::{
-    builder::{
-        graph::{Graph, GraphNode, Kind, NodeId, Written},
-        need,
-    },
+    builder::graph::{Graph, GraphNode, Kind, NodeId, Written},
     kstream::maker,
     operator::{Suppress, SuppressedRows},
     options::Suppressed,
@@ -17,7 +17,36 @@ use crate::{
 
 impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// Holds updates back: until a time limit, or until their window closes (KIP-328). The table below shows what has gone on.
-    pub fn suppress(&self, suppressed: Suppressed<K>) -> Self {
+    ///
+    /// ```
+    /// use millstream::{StreamsBuilder, StrictBufferConfig, Suppressed, TimeWindows};
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// let clicks = builder.stream::<String, String>("clicks").group_by_key();
+    /// let counts = clicks.windowed_by(TimeWindows::of_size_and_grace(60_000, 5_000)).count();
+    /// counts.suppress(Suppressed::until_window_closes(StrictBufferConfig::unbounded())).to_stream().to("final-counts");
+    /// assert!(builder.build().unwrap().describe().contains("KTABLE-SUPPRESS-0000000003"));
+    /// ```
+    ///
+    /// Only windows close:
+    ///
+    /// ```compile_fail
+    /// use millstream::{StreamsBuilder, StrictBufferConfig, Suppressed};
+    /// let table = StreamsBuilder::new().table::<String, i64>("numbers");
+    /// table.suppress(Suppressed::until_window_closes(StrictBufferConfig::unbounded()));
+    /// ```
+    pub fn suppress(&self, suppressed: Suppressed<K>) -> Self
+    where
+        K: DefaultSerde,
+        V: DefaultSerde,
+    {
+        let key = self.key.clone().unwrap_or_else(K::default_serde);
+        let value = self.value.clone().unwrap_or_else(V::default_serde);
+        self.suppress_with(suppressed, key, value)
+    }
+
+    /// The same, with the serdes of what waits.
+    pub fn suppress_with(&self, suppressed: Suppressed<K>, key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
         let Suppressed { name: given, wait_ms, time_of, buffer: bounds } = suppressed;
         let mut graph = self.builder.graph.borrow_mut();
         if graph.nodes[self.node].output_versioned == Some(true) {
@@ -37,7 +66,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
         };
         self.table.send_old_values(true);
         let write = {
-            let (name, store, key, value) = (name.clone(), store.clone(), self.key.clone(), self.value.clone());
+            let (name, store, key, value) = (name.clone(), store.clone(), key.clone(), value.clone());
             move |topology: &mut Topology, written: &Written| {
                 let (of, this) = (store.clone(), name.clone());
                 let make = move |assembly: &mut Assembly<'_>| {
@@ -45,9 +74,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
                     Ok(Suppress::<K, V> { name: this.clone(), buffer, children, bounds, wait_ms, time_of, stream_time: -1 })
                 };
                 topology.add_processor(&name, &written.parents, maker(make))?;
-                let mut def = SuppressBuffer::def(store.clone(), need(key, &store, "key")?, need(value, &store, "value")?);
-                def.logging = bounds.logging;
-                topology.add_store(def, &[&name])
+                topology.add_store(StoreDef { logging: bounds.logging, ..SuppressBuffer::def(store, key, value) }, &[&name])
             }
         };
         let mut node = GraphNode::new(name.clone(), Kind::Suppress, write);
@@ -55,6 +82,8 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
         let node = graph.add(&[self.node], node);
         Self {
             name,
+            key: Some(key),
+            value: Some(value),
             sources: [self.name.clone()].into(),
             queryable: None,
             table: Rc::new(SuppressNode { parent: self.table.clone(), store }),

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use millstream_topology::{Assembly, Data, Error, Topology};
+use millstream_topology::{Data, Topology};
 
 use super::{KTable, StoreSpec};
 use crate::{
@@ -141,12 +141,12 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// # use millstream::{StreamsBuilder, TaskContext};
     /// let builder = StreamsBuilder::new();
     /// builder.table::<String, String>("texts").transform_values(
-    ///     |_| {
+    ///     || {
     ///         let mut calls = 0;
-    ///         Ok(move |_: &mut TaskContext, _: &String, text: Option<&String>| {
+    ///         move |_: &mut TaskContext, _: &String, text: Option<&String>| {
     ///             calls += 1;
     ///             Ok(text.map(|text| format!("{text} #{calls}")))
-    ///         })
+    ///         }
     ///     },
     ///     &[],
     /// );
@@ -154,7 +154,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// ```
     pub fn transform_values<T: ValueTransformerWithKey<K, V>>(
         &self,
-        supplier: impl Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+        supplier: impl Fn() -> T + Send + Sync + 'static,
         stores: &[&str],
     ) -> KTable<K, Transformed<T, K, V>> {
         self.transform_values_as(supplier, stores, None, None)
@@ -164,7 +164,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     pub fn transform_values_named<T: ValueTransformerWithKey<K, V>>(
         &self,
         named: Named,
-        supplier: impl Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+        supplier: impl Fn() -> T + Send + Sync + 'static,
         stores: &[&str],
     ) -> KTable<K, Transformed<T, K, V>> {
         self.transform_values_as(supplier, stores, Some(&named.0), None)
@@ -173,7 +173,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// The same, with options.
     pub fn transform_values_with<T: ValueTransformerWithKey<K, V>>(
         &self,
-        supplier: impl Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+        supplier: impl Fn() -> T + Send + Sync + 'static,
         stores: &[&str],
         materialized: Materialized<K, Transformed<T, K, V>>,
     ) -> KTable<K, Transformed<T, K, V>> {
@@ -182,7 +182,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
 
     fn transform_values_as<T: ValueTransformerWithKey<K, V>>(
         &self,
-        supplier: impl Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+        supplier: impl Fn() -> T + Send + Sync + 'static,
         stores: &[&str],
         named: Option<&str>,
         materialized: Option<&Materialized<K, Transformed<T, K, V>>>,

@@ -33,7 +33,7 @@ pub(crate) use table_aggregate::{TableAggregate, TableFold, TableFolder, TableRe
 pub(crate) use table_group::TableGroup;
 pub(crate) use table_join::{JoinKind, TableJoin};
 pub(crate) use table_map::TableMap;
-pub use table_transform::ValueTransformerWithKey;
+pub use table_transform::{TransformerContext, ValueTransformerWithKey};
 pub(crate) use table_transform::{TableTransform, Transformed};
 pub(crate) use window_aggregate::WindowAggregateNode;
 pub(crate) use window_fold::{MergingFold, WindowReduce};

@@ -11,22 +11,23 @@ use std::{
 };
 
 use millstream_topology::{
-    Assembly, Change, Children, Data, Error, Node, NodeMaker, Record, RecordContext, TaskContext, ValueAndTimestamp,
+    Assembly, Change, Children, Data, Error, Node, NodeMaker, Record, RecordContext, TaskContext, ValueAndTimestamp, store::StoreSet,
 };
 
 use crate::{
     kstream::maker,
     ktable::{Getter, Store, StoreSpec, TableNode, View},
+    processor::open_store,
 };
 
 /// Turns the values of a table into others, with whatever state it needs (KIP-292).
 ///
-/// A closure `|context, key, value| Ok(result)` is one.
+/// A closure `|context: &mut TaskContext, key: &K, value: Option<&V>| Ok(result)` is one.
 pub trait ValueTransformerWithKey<K, V>: 'static {
     /// What it returns; `None` deletes the row.
     type Output: Data;
-    /// Called once before the first row.
-    fn init(&mut self, _: &mut TaskContext) -> Result<(), Error> {
+    /// Called once before the first row: where stores are opened.
+    fn init(&mut self, _: &mut TransformerContext<'_>) -> Result<(), Error> {
         Ok(())
     }
     /// The row's new value, given the old table's; `None` is a deletion.
@@ -39,6 +40,32 @@ impl<K, V, R: Data, F: FnMut(&mut TaskContext, &K, Option<&V>) -> Result<R, Erro
     type Output = R;
     fn transform(&mut self, context: &mut TaskContext, key: &K, value: Option<&V>) -> Result<R, Error> {
         self(context, key, value)
+    }
+}
+
+/// What a transformer sees of its task when it begins. It dereferences to the [`TaskContext`]; there is nothing to forward to.
+pub struct TransformerContext<'a> {
+    task: &'a mut TaskContext,
+    stores: &'a StoreSet,
+}
+
+impl TransformerContext<'_> {
+    /// A store that is connected to the operation, or a global one. Handles may be kept.
+    pub fn store<S: Clone + 'static>(&self, name: &str) -> Result<S, Error> {
+        open_store(self.stores, name)
+    }
+}
+
+impl std::ops::Deref for TransformerContext<'_> {
+    type Target = TaskContext;
+    fn deref(&self) -> &TaskContext {
+        self.task
+    }
+}
+
+impl std::ops::DerefMut for TransformerContext<'_> {
+    fn deref_mut(&mut self) -> &mut TaskContext {
+        self.task
     }
 }
 
@@ -58,7 +85,7 @@ where
     V: Data<Present = V>,
     W: Data<Present = W>,
     T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
-    S: Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+    S: Fn() -> T + Send + Sync + 'static,
 {
     pub fn new(parent: Rc<dyn TableNode<K, V>>, store: Option<StoreSpec<K, W>>, supplier: S) -> Self {
         Self { parent, store, supplier: Arc::new(supplier), send_old: Arc::default() }
@@ -70,7 +97,7 @@ where
         maker::<K, Change<V>, _, _>(move |assembly: &mut Assembly<'_>| {
             let (children, send_old) = (assembly.children()?, send_old.load(Relaxed));
             let store = StoreSpec::<K, W>::open_for(store.as_ref(), assembly, &children, send_old)?;
-            Ok(Operator { transformer: supplier(assembly)?, store, send_old, children, value: PhantomData })
+            Ok(Operator { transformer: supplier(), stores: assembly.reachable_stores(), store, send_old, children, value: PhantomData })
         })
     }
 }
@@ -81,7 +108,7 @@ where
     V: Data<Present = V>,
     W: Data<Present = W>,
     T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
-    S: Fn(&Assembly<'_>) -> Result<T, Error> + Send + Sync + 'static,
+    S: Fn() -> T + Send + Sync + 'static,
 {
     fn send_old_values(&self, force: bool) -> bool {
         if self.store.is_some() || self.parent.send_old_values(force) {
@@ -96,7 +123,7 @@ where
         }
         let (parent, supplier) = (self.parent.view(), self.supplier.clone());
         let make = move |assembly: &Assembly<'_>| {
-            let getter = TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(assembly)?, is_ready: false };
+            let getter = TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(), stores: Some(assembly.reachable_stores()) };
             Ok(Box::new(getter) as Box<dyn Getter<K, W>>)
         };
         View { stores: parent.stores, make: Arc::new(make) }
@@ -105,6 +132,7 @@ where
 
 struct Operator<K, V, W, T> {
     transformer: T,
+    stores: StoreSet,
     store: Option<Store<K, W>>,
     send_old: bool,
     children: Children<K, Change<W>>,
@@ -115,8 +143,8 @@ impl<K: Data, V: Data, W: Data, T> Node<K, Change<V>> for Operator<K, V, W, T>
 where
     T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
 {
-    fn init(&mut self, context: &mut TaskContext) -> Result<(), Error> {
-        self.transformer.init(context)
+    fn init(&mut self, task: &mut TaskContext) -> Result<(), Error> {
+        self.transformer.init(&mut TransformerContext { task, stores: &self.stores })
     }
 
     fn process(&mut self, context: &mut TaskContext, record: Record<K, Change<V>>) -> Result<(), Error> {
@@ -143,7 +171,8 @@ where
 struct TransformedGetter<K, V, T> {
     parent: Box<dyn Getter<K, V>>,
     transformer: T,
-    is_ready: bool,
+    /// Until the transformer is called for the first time.
+    stores: Option<StoreSet>,
 }
 
 impl<K, V, T: ValueTransformerWithKey<K, V>> TransformedGetter<K, V, T> {
@@ -155,8 +184,8 @@ impl<K, V, T: ValueTransformerWithKey<K, V>> TransformedGetter<K, V, T> {
         row: Option<ValueAndTimestamp<V>>,
     ) -> Result<Option<ValueAndTimestamp<Transformed<T, K, V>>>, Error> {
         const UNKNOWN: i64 = -1;
-        if !std::mem::replace(&mut self.is_ready, true) {
-            self.transformer.init(context)?;
+        if let Some(stores) = self.stores.take() {
+            self.transformer.init(&mut TransformerContext { task: context, stores: &stores })?;
         }
         let timestamp = row.as_ref().map_or(UNKNOWN, |row| row.timestamp);
         let record = std::mem::replace(&mut context.record, RecordContext::none(timestamp));

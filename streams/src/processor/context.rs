@@ -46,12 +46,7 @@ impl<K: Clone + 'static, V: Clone + 'static> ProcessorContext<'_, K, V> {
 impl<K, V> ProcessorContext<'_, K, V> {
     /// A store that is connected to the processor, or a global one. Handles may be kept.
     pub fn store<S: Clone + 'static>(&self, name: &str) -> Result<S, Error> {
-        let store = self.stores.get(name).ok_or_else(|| {
-            let text = format!("store {name} is not connected to the processor: name it where the processor is added");
-            Error::new(ErrorKind::Streams, text)
-        })?;
-        let other = || Error::new(ErrorKind::ClassCast, format!("store {name} is not a {}", std::any::type_name::<S>()));
-        store.typed::<S>().ok_or_else(other)
+        open_store(self.stores, name)
     }
 
     /// Has [`Processor::punctuate`](super::Processor::punctuate) called every `interval_ms` milliseconds.
@@ -73,6 +68,16 @@ impl<K, V> ProcessorContext<'_, K, V> {
     pub fn task_id(&self) -> TaskId {
         self.task.task
     }
+}
+
+/// A store of a processor by name and type.
+pub(crate) fn open_store<S: Clone + 'static>(stores: &StoreSet, name: &str) -> Result<S, Error> {
+    let store = stores.get(name).ok_or_else(|| {
+        let text = format!("store {name} is not connected to the processor: name it where the processor is added");
+        Error::new(ErrorKind::Streams, text)
+    })?;
+    let other = || Error::new(ErrorKind::ClassCast, format!("store {name} is not a {}", std::any::type_name::<S>()));
+    store.typed::<S>().ok_or_else(other)
 }
 
 impl<K, V> std::ops::Deref for ProcessorContext<'_, K, V> {

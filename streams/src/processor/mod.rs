@@ -7,6 +7,7 @@ mod node;
 pub use context::{ProcessorContext, Schedule};
 pub use fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord};
 use millstream_topology::{Error, Record};
+pub(crate) use context::open_store;
 pub(crate) use fixed_key::FixedKey;
 pub(crate) use node::ProcessorNode;
 

@@ -1,10 +1,20 @@
 //! All joins. The kinds of the two sides decide which join an op means.
 
-use super::{Builder, unsupported};
+use std::sync::Arc;
+
+use millstream::{KTable, Materialized, TableJoined};
+
+use super::{
+    Builder,
+    handle::{Key, Object, each_table, returned},
+    options::named,
+    unsupported,
+};
 use crate::{
-    functions::joiner,
+    functions::{Bad, Joiner, Mapper, joiner, mapper},
     run::Stop,
-    scenario::{FkJoin, Join},
+    scenario::{FkJoin, Join, Text},
+    value::{Type, Value},
 };
 
 /// Which unmatched rows a join keeps.
@@ -16,15 +26,99 @@ pub(super) enum Kind {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn join(&mut self, op: &'a Join, _kind: Kind) -> Result<(), Stop> {
+    pub(super) fn join(&mut self, op: &'a Join, kind: Kind) -> Result<(), Stop> {
         let (left, right) = (self.handle(&op.left)?, self.handle(&op.right)?);
-        joiner(&op.joiner, left.value, right.value)?;
-        unsupported("join")
+        let joiner = joiner(&op.joiner, left.value, right.value)?;
+        let types = (left.key, joiner.out);
+        let materialized = &op.materialized;
+        let joined = match (&left.object, &right.object) {
+            (Object::Table(this), Object::Table(other)) => {
+                let materialized = materialized.as_ref().map(|_| self.materialized(materialized, &op.name, types));
+                tables(this, other, kind, joiner.apply, &op.name, materialized)
+            }
+            (Object::WindowedTable(this), Object::WindowedTable(other)) => {
+                let materialized = materialized.as_ref().map(|_| self.materialized(materialized, &op.name, types));
+                tables(this, other, kind, joiner.apply, &op.name, materialized)
+            }
+            _ => return unsupported("join"),
+        };
+        self.define(&op.id, joined, left.key, joiner.out)
     }
 
-    pub(super) fn fk_join(&mut self, op: &'a FkJoin, _kind: Kind) -> Result<(), Stop> {
+    pub(super) fn fk_join(&mut self, op: &'a FkJoin, kind: Kind) -> Result<(), Stop> {
         let (left, right) = (self.handle(&op.left)?, self.handle(&op.right)?);
-        joiner(&op.joiner, left.value, right.value)?;
-        unsupported("fk_join")
+        let joiner = joiner(&op.joiner, left.value, right.value)?;
+        let key = mapper(&op.fk, left.key, left.value)?;
+        if !key.out.fits(right.key) {
+            return Err(Bad(format!("a foreign key of type {:?} and keys of type {:?}", key.out, right.key)).into());
+        }
+        let out = joiner.out;
+        let joined = each_table!(left, this => each_table!(right, other => {
+            let materialized = self.materialized(&op.materialized, &None, (left.key, out));
+            let (sides, apply) = (((left.key, left.value), (right.key, right.value)), joiner.apply);
+            by_foreign_key(this, other, kind, key.apply, apply, options(op, sides), materialized)
+        })?)?;
+        self.define(&op.id, joined, left.key, out)
     }
+}
+
+fn tables<K: Key>(
+    this: &KTable<K, Value>,
+    other: &KTable<K, Value>,
+    kind: Kind,
+    joiner: Arc<Joiner>,
+    name: &Option<Text>,
+    materialized: Option<Materialized<K, Value>>,
+) -> Object {
+    // These joiners see no key.
+    let inner = {
+        let joiner = joiner.clone();
+        move |l: &Value, r: &Value| joiner(&Value::Null, l, r)
+    };
+    let left = {
+        let joiner = joiner.clone();
+        move |l: &Value, r: Option<&Value>| joiner(&Value::Null, l, r.unwrap_or(&Value::Null))
+    };
+    let outer = move |l: Option<&Value>, r: Option<&Value>| joiner(&Value::Null, l.unwrap_or(&Value::Null), r.unwrap_or(&Value::Null));
+    Object::from(match (kind, materialized, named(name)) {
+        (Kind::Inner, None, None) => this.join(other, inner),
+        (Kind::Inner, None, Some(name)) => this.join_named(other, inner, name),
+        (Kind::Inner, Some(materialized), _) => this.join_with(other, inner, materialized),
+        (Kind::Left, None, None) => this.left_join(other, left),
+        (Kind::Left, None, Some(name)) => this.left_join_named(other, left, name),
+        (Kind::Left, Some(materialized), _) => this.left_join_with(other, left, materialized),
+        (Kind::Outer, None, None) => this.outer_join(other, outer),
+        (Kind::Outer, None, Some(name)) => this.outer_join_named(other, outer, name),
+        (Kind::Outer, Some(materialized), _) => this.outer_join_with(other, outer, materialized),
+    })
+}
+
+type Sides = ((Type, Type), (Type, Type));
+
+fn options<K: Key, L: Key>(op: &FkJoin, (left, right): Sides) -> TableJoined<K, Value, L, Value> {
+    let mut options = TableJoined::with((K::serde(left.0), left.1.serde()), (L::serde(right.0), right.1.serde()));
+    if op.partitioner.as_deref() == Some("zero") {
+        options = options.partitioner(|_, _, _| Some(0)).other_partitioner(|_, _, _| Some(0));
+    }
+    match &op.name {
+        Some(name) => options.name(&**name),
+        None => options,
+    }
+}
+
+fn by_foreign_key<K: Key, L: Key>(
+    this: &KTable<K, Value>,
+    other: &KTable<L, Value>,
+    kind: Kind,
+    key: Arc<Mapper>,
+    joiner: Arc<Joiner>,
+    options: TableJoined<K, Value, L, Value>,
+    materialized: Materialized<K, Value>,
+) -> Object {
+    let key = move |k: &K, v: &Value| returned(key(&k.seen(), v)).map(L::returned);
+    let join = move |l: &Value, r: Option<&Value>| joiner(&Value::Null, l, r.unwrap_or(&Value::Null));
+    Object::from(match kind {
+        Kind::Inner => this.foreign_key_join_with(other, key, move |l, r| join(l, Some(r)), options, materialized),
+        Kind::Left | Kind::Outer => this.foreign_key_left_join_with(other, key, join, options, materialized),
+    })
 }

@@ -1,7 +1,7 @@
 //! Turns the ops of a scenario into calls of the DSL: one op is one call, in the order of the list.
 
 mod aggregations;
-mod handle;
+pub mod handle;
 mod joins;
 mod low_level;
 mod options;
@@ -25,6 +25,7 @@ use crate::{
 pub struct Builder<'a> {
     scenario: &'a Scenario,
     builder: StreamsBuilder,
+    default_store: StoreKind,
     handles: HashMap<&'a str, Handle>,
     branches: Map<String, Json>,
     needs_rocksdb: bool,
@@ -46,7 +47,7 @@ pub fn build(scenario: &Scenario, store: StoreKind) -> Result<Built, Stop> {
         Optimize::All => Optimization::ALL,
     };
     let mut builder =
-        Builder { scenario, builder: StreamsBuilder::new(), handles: HashMap::new(), branches: Map::new(), needs_rocksdb: false };
+        Builder { scenario, builder: StreamsBuilder::new(), default_store: store, handles: HashMap::new(), branches: Map::new(), needs_rocksdb: false };
     let store_type = builder.store_type(store);
     builder.builder =
         StreamsBuilder::with_config(TopologyConfig { optimization, ensure_explicit_naming: scenario.config.explicit_naming, store_type });

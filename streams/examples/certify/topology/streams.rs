@@ -9,11 +9,11 @@ use super::{
     Builder,
     handle::{Handle, Key, Object, each_stream, returned, seen},
     options::{call, consumed, produced},
-    required, unsupported,
+    required,
 };
 use crate::{
     functions::{Bad, Mapper, Spec, Splitter, mapper, predicate, splitter},
-    processors::Processor,
+    processors::{FixedRun, Processor, Run},
     run::Stop,
     scenario::{Branch, FlatMap, FlatMapValues, Foreach, Map, Merge, Peek, Process, Repartition, SelectKey, Split, Stream, To, ToTable},
     value::{Type, Value},
@@ -198,15 +198,32 @@ impl<'a> Builder<'a> {
 
     pub(super) fn process(&mut self, op: &'a Process) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
-        Processor::parse(&op.processor, input.key, input.value)?;
-        unsupported("process")
+        let (processor, key, value) = Processor::parse(&op.processor, input.key, input.value)?;
+        let names: Vec<&str> = op.stores.iter().map(|store| &**store).collect();
+        let store = names.first().map(|name| Arc::from(*name));
+        let stream = each_stream!(input, stream => {
+            let supplier = move || Run::new(processor.clone(), store.clone());
+            Object::from(same_keys(stream, call!(stream, &op.name, process / process_named(supplier, &names))))
+        })?;
+        self.define(&op.id, stream, key, value)
     }
 
     pub(super) fn process_values(&mut self, op: &'a Process) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
-        Processor::parse_fixed_key(&op.processor, input.value)?;
-        unsupported("process_values")
+        let (processor, value) = Processor::parse_fixed_key(&op.processor, input.value)?;
+        let names: Vec<&str> = op.stores.iter().map(|store| &**store).collect();
+        let store = names.first().map(|name| Arc::from(*name));
+        let stream = each_stream!(input, stream => {
+            let supplier = move || FixedRun::new(processor.clone(), store.clone());
+            Object::from(call!(stream, &op.name, process_values / process_values_named(supplier, &names)))
+        })?;
+        self.define(&op.id, stream, input.key, value)
     }
+}
+
+/// Says that what a processor forwards has keys of the type that it takes.
+fn same_keys<K: Key>(_: &KStream<K, Option<Value>>, out: KStream<K, Option<Value>>) -> KStream<K, Option<Value>> {
+    out
 }
 
 fn chain(branch: &Branch) -> Spec<'_> {

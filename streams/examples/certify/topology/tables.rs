@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use millstream::{Error, ErrorKind, KStream, KTable, StrictBufferConfig, Suppressed, Windowed};
+use millstream::{
+    Error, ErrorKind, KStream, KTable, StrictBufferConfig, Suppressed, TaskContext, TransformerContext, ValueTransformerWithKey, Windowed,
+};
+use millstream_topology::store::KeyValueStore;
 
 use super::{
     Builder,
     handle::{Handle, Key, Object, each_stream, each_table, seen},
-    options::{call, consumed},
+    options::{call, consumed, named},
     streams::{keys, values},
     unsupported,
 };
 use crate::{
     functions::{Bad, Mapper, Predicate, mapper, predicate},
     run::Stop,
-    scenario::{Filter, Full, MapValues, Suppress, Table, Text, ToStream, TransformValues, Until},
-    value::Value,
+    scenario::{Filter, Full, MapValues, Suppress, Table, Text, ToStream, TransformValues, Transformer, Until},
+    value::{Type, Value},
 };
 
 impl<'a> Builder<'a> {
@@ -100,15 +103,29 @@ impl<'a> Builder<'a> {
         self.define(&op.id, stream, key.out, input.value)
     }
 
-    pub(super) fn transform_values(&mut self, _: &'a TransformValues) -> Result<(), Stop> {
-        unsupported("transform_values")
+    pub(super) fn transform_values(&mut self, op: &'a TransformValues) -> Result<(), Stop> {
+        let input = self.handle(&op.input)?;
+        let stores: Vec<&str> = op.stores.iter().map(|store| &**store).collect();
+        let table = each_table!(input, table => {
+            let (kind, name) = (op.transformer, op.stores.first().map(|store| store.to_string()));
+            let supplier = move || Transform { kind, calls: 0, name: name.clone(), store: None };
+            Object::from(match (&op.materialized, named(&op.name)) {
+                (None, None) => table.transform_values(supplier, &stores),
+                (None, Some(name)) => table.transform_values_named(name, supplier, &stores),
+                (options, _) => table.transform_values_with(supplier, &stores, self.materialized(options, &op.name, (input.key, Type::Str))),
+            })
+        })?;
+        self.define(&op.id, table, input.key, Type::Str)
     }
 
     pub(super) fn suppress(&mut self, op: &'a Suppress) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
         let table = match (&input.object, op.until) {
             (Object::WindowedTable(table), Until::WindowCloses) => {
-                Object::from(table.suppress(suppressed(Suppressed::until_window_closes(strict(op)), &op.name)))
+                {
+                let until = suppressed(Suppressed::until_window_closes(strict(op)), &op.name);
+                Object::from(table.suppress_with(until, Key::serde(input.key), input.value.serde()))
+            }
             }
             // Such a program does not compile; Kafka Streams finds out when it builds the topology.
             (_, Until::WindowCloses) => return Err(Error::new(ErrorKind::Topology, "windows close only where keys are in windows").into()),
@@ -120,10 +137,47 @@ impl<'a> Builder<'a> {
                     }
                     _ => Suppressed::until_time_limit(wait, strict(op)),
                 };
-                Object::from(table.suppress(suppressed(until, &op.name)))
+                Object::from(table.suppress_with(suppressed(until, &op.name), Key::serde(input.key), input.value.serde()))
             })?,
         };
         self.define(&op.id, table, input.key, input.value)
+    }
+}
+
+/// A transformer of the vocabulary.
+struct Transform {
+    kind: Transformer,
+    calls: i64,
+    name: Option<String>,
+    store: Option<KeyValueStore<Value, Value>>,
+}
+
+impl<K: Key> ValueTransformerWithKey<K, Value> for Transform {
+    type Output = Value;
+
+    fn init(&mut self, context: &mut TransformerContext<'_>) -> Result<(), Error> {
+        if let (Transformer::StoreCalls, Some(name)) = (self.kind, &self.name) {
+            self.store = Some(context.store(name)?);
+        }
+        Ok(())
+    }
+
+    fn transform(&mut self, context: &mut TaskContext, key: &K, value: Option<&Value>) -> Result<Value, Error> {
+        let (key, value) = (key.seen(), value.unwrap_or(&Value::Null));
+        let calls = match (self.kind, &self.store) {
+            (Transformer::ShowNonNull, _) if *value == Value::Null => return Ok(Value::Null),
+            (Transformer::Show | Transformer::ShowNonNull, _) => return Ok(Value::str(format!("{}:{}", key.text(), value.text()))),
+            (_, None) => {
+                self.calls += 1;
+                self.calls
+            }
+            (_, Some(store)) => {
+                let calls = store.get(&key)?.map_or(0, |calls| calls.number()) + 1;
+                store.put(context, &key, Some(&Value::I64(calls)))?;
+                calls
+            }
+        };
+        Ok(Value::str(format!("{}#{calls}", value.text())))
     }
 }
 
