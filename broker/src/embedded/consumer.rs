@@ -274,6 +274,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn seek(&mut self, partition: &TopicPartition, position: Position) -> Result<(), Error> {
+        self.fetch(partition)?;
         let at = self.resolve(partition, position)?;
         self.fetch(partition)?.seek(at);
         Ok(())

@@ -73,7 +73,7 @@ impl Storage {
         let families = [family("default", 1 << 20), family(keys::LOG, 32 << 20), family(keys::META, 4 << 20)];
         let db = DB::open_cf_descriptors(&options, path.join("db"), families).map_err(|e| {
             let text = e.to_string();
-            let locked = text.contains("lock");
+            let locked = text.contains("While lock file") || text.contains("lock hold by current process");
             fail(if locked { "is in use by another broker: stop it, or choose another directory".into() } else { text })
         })?;
         // Written last: a directory with the file was opened once.

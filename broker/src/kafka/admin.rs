@@ -133,11 +133,9 @@ impl Admin for KafkaAdmin {
             return Ok(());
         }
         let mut list = TopicPartitionList::with_capacity(before.len());
-        for (TopicPartition { topic, partition }, offset) in before {
-            let partitions = self.0.partitions(topic, deadline)?;
-            if !(0..partitions).contains(partition) {
-                return Err(Error::UnknownPartition { topic: topic.to_string(), partition: *partition });
-            }
+        for (name, offset) in before {
+            self.0.check(name, deadline)?;
+            let TopicPartition { topic, partition } = name;
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).map_err(|e| from_kafka(&e, topic))?;
         }
         let done = block_on(self.0.admin.delete_records(&list, &Self::options(deadline)));

@@ -128,18 +128,12 @@ impl KafkaConsumer {
         self.slots.get(name).and_then(|slot| self.partitions.get_mut(slot)).ok_or_else(unassigned)
     }
 
-    fn check(&self, name: &TopicPartition) -> Result<(), Error> {
-        let partitions = self.cluster.partitions(&name.topic, PATIENCE)?;
-        let unknown = || Error::UnknownPartition { topic: name.topic.to_string(), partition: name.partition };
-        if (0..partitions).contains(&name.partition) { Ok(()) } else { Err(unknown()) }
-    }
-
     /// Turns beginnings and ends into offsets, as they are now: what comes after this call comes after the end.
     fn resolve(&self, at_places: &[(TopicPartition, Position)], deadline: Duration) -> Result<HashMap<TopicPartition, i64>, Error> {
         let mut resolved = HashMap::with_capacity(at_places.len());
         let mut asked = TopicPartitionList::new();
         for (name, position) in at_places {
-            self.check(name)?;
+            self.cluster.check(name, deadline)?;
             let offset = match position {
                 Position::Offset(offset) => {
                     resolved.insert(name.clone(), *offset);
@@ -151,16 +145,37 @@ impl KafkaConsumer {
             asked.add_partition_offset(&name.topic, name.partition, offset).map_err(|e| from_kafka(&e, &name.topic))?;
         }
         if asked.count() > 0 {
-            let answers = self.client.offsets_for_times(asked, deadline).map_err(|e| at(from_kafka(&e, ""), "list offsets"))?;
-            for answer in answers.elements() {
-                answer.error().map_err(|e| from_kafka(&e, answer.topic()))?;
-                let Offset::Offset(offset) = answer.offset() else {
-                    return Err(Error::Other(format!("no offset of {} {} was found", answer.topic(), answer.partition())));
-                };
-                resolved.insert(TopicPartition::new(answer.topic(), answer.partition()), offset);
-            }
+            self.list_offsets(&asked, deadline, &mut resolved)?;
         }
         Ok(resolved)
+    }
+
+    fn list_offsets(
+        &self,
+        asked: &TopicPartitionList,
+        deadline: Duration,
+        resolved: &mut HashMap<TopicPartition, i64>,
+    ) -> Result<(), Error> {
+        let until = Instant::now() + deadline;
+        'again: loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let answers = self.client.offsets_for_times(asked.clone(), left).map_err(|e| at(from_kafka(&e, ""), "list offsets"))?;
+            for answer in answers.elements() {
+                match (answer.error().map_err(|e| e.rdkafka_error_code()), answer.offset()) {
+                    (Ok(()), Offset::Offset(offset)) => {
+                        resolved.insert(TopicPartition::new(answer.topic(), answer.partition()), offset);
+                    }
+                    // A new topic's leader may not yet know that it is.
+                    (Err(Some(code)), _) if passes(code) && Instant::now() < until => {
+                        std::thread::sleep(Duration::from_millis(10));
+                        continue 'again;
+                    }
+                    (Err(Some(code)), _) => return Err(from_code(code, answer.topic())),
+                    _ => return Err(Error::Other(format!("no offset of {} {} was found", answer.topic(), answer.partition()))),
+                }
+            }
+            return Ok(());
+        }
     }
 
     /// Reads these, and no others.
@@ -205,6 +220,8 @@ impl KafkaConsumer {
         while let Some(change) = self.client.context().next_change() {
             match change {
                 Change::Revoke => self.revoke()?,
+                // It has left the group meanwhile.
+                Change::Assign(_) if self.membership.is_none() => self.revoke()?,
                 Change::Assign(partitions) => match self.begin(&partitions) {
                     Err(Error::Timeout(_) | Error::Unreachable(_)) => {
                         self.client.context().put_back(Change::Assign(partitions));
@@ -359,6 +376,13 @@ impl Consumer for KafkaConsumer {
         if self.membership.take().is_some() {
             self.client.unsubscribe();
             self.generation = -1;
+            // What the group still has to say must not be taken for news of a later assignment.
+            let until = Instant::now() + PATIENCE;
+            while self.client.subscription().is_ok_and(|topics| topics.count() > 0) && Instant::now() < until {
+                self.follow_group()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.follow_group()?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use std::{
 use parking_lot::Mutex;
 use rdkafka::{ClientConfig, admin::AdminClient, consumer::ConsumerGroupMetadata, types::RDKafkaErrorCode};
 
-use crate::{Admin, Broker, Consumer, ConsumerOptions, Error, Producer, ProducerOptions};
+use crate::{Admin, Broker, Consumer, ConsumerOptions, Error, Producer, ProducerOptions, TopicPartition};
 use admin::KafkaAdmin;
 use consumer::KafkaConsumer;
 use context::Context;
@@ -82,6 +82,8 @@ const COMMON: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.timeout.ms", "10000"),
     ("log.connection.close", "false"),
+    // How long a topic may be unknown before records for it are given up; new topics are waited for when they are made.
+    ("topic.metadata.propagation.max.ms", "3000"),
 ];
 
 impl KafkaBroker {
@@ -155,6 +157,17 @@ impl Cluster {
         }
         self.known.lock().insert(topic.into(), partitions);
         Ok(partitions)
+    }
+
+    /// Whether a topic has this partition. Asks again before it says no: the topic may have been made anew.
+    fn check(&self, name: &TopicPartition, deadline: Duration) -> Result<(), Error> {
+        for _ in 0..2 {
+            if (0..self.partitions(&name.topic, deadline)?).contains(&name.partition) {
+                return Ok(());
+            }
+            self.forget(&name.topic);
+        }
+        Err(Error::UnknownPartition { topic: name.topic.to_string(), partition: name.partition })
     }
 
     /// It may be gone.

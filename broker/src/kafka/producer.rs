@@ -22,7 +22,7 @@ use super::{
     Cluster,
     consumer::list_of,
     context,
-    errors::{at, from_kafka},
+    errors::{at, from_code, from_kafka},
 };
 use crate::{Acknowledge, Error, GroupMetadata, Offsets, ProduceBatch, Producer, ProducerOptions, Record};
 
@@ -132,7 +132,18 @@ impl KafkaProducer {
         if !self.transactional {
             return Err(Error::State("the producer has no transactional id: make one with an id".into()));
         }
-        call().map_err(|e| at(from_kafka(&e, ""), what))
+        call().map_err(|e| at(self.error(&e, ""), what))
+    }
+
+    /// What an error means; where librdkafka only says that it was fatal, the error that was.
+    fn error(&self, error: &KafkaError, topic: &str) -> Error {
+        match (from_kafka(error, topic), self.client.client().fatal_error()) {
+            (Error::Broken(_), Some((code, text))) => match from_code(code, topic) {
+                Error::Fenced(_) => Error::Fenced(text),
+                _ => Error::Broken(text),
+            },
+            (error, _) => error,
+        }
     }
 
     fn queue(&self, batch: &ProduceBatch, record: &Record, opaque: &Arc<Batch>) -> Result<(), Error> {
@@ -154,7 +165,7 @@ impl KafkaProducer {
                     message = refused;
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                Err((error, _)) => return Err(from_kafka(&error, &batch.to.topic)),
+                Err((error, _)) => return Err(self.error(&error, &batch.to.topic)),
             }
         }
     }
