@@ -27,7 +27,7 @@ pub struct Placement {
 ///
 /// **Law.** It depends on nothing but its arguments. No replica has more than `ceil(c × lanes / replicas)` lanes, and as far as that
 /// allows none has more than its share of one pipeline's lanes, by the same formula. A lane moves only if its owner is gone or has too
-/// many, or if a replica that joined is the one that its hash prefers.
+/// many, or if a replica that joined is the one that its hash prefers; two of a pipeline are never too many to stay.
 ///
 /// Preference is rendezvous hashing: a lane prefers the replica with which its hash is highest, so that each replica is everybody's
 /// first choice equally often and takes equally from all the others when it joins.
@@ -149,7 +149,10 @@ impl<'a> Placing<'a> {
     fn spread(&mut self) {
         // Each move lowers the sum over all (pipeline, replica) of the lanes above the share, so this ends.
         loop {
-            let over = |(lane, owner): &(&&'a Lane, &&'a Arc<str>)| self.share(lane, owner) > self.shares[&*lane.pipeline];
+            let over = |(lane, owner): &(&&'a Lane, &&'a Arc<str>)| {
+                let share = self.shares[&*lane.pipeline];
+                self.share(lane, owner) > if self.moved.contains(*lane) { share } else { share.max(2) }
+            };
             let mut candidates: Vec<_> = self.owners.iter().filter(over).map(|(lane, owner)| (*lane, *owner)).collect();
             candidates.sort_by_key(|(lane, owner)| (!self.moved.contains(lane), weight(lane, owner)));
             let better =
