@@ -68,12 +68,11 @@ pub(super) fn join(parts: &[&[u8]]) -> Bytes {
 
 /// Where the rows of keys up to `key` end if each row is a key and a suffix of at most `suffix`.
 ///
-/// Kafka Streams takes bytes of the key only as long as they are not below the suffix's first byte, so a scan up to a key with such bytes
-/// reads (and filters out) more than it needs; and if the suffix begins with zero, a scan up to a key that continues a shorter one with
-/// zeros misses the shorter one.
+/// Kafka Streams takes bytes of the key only as long as they are not below the suffix's first byte, so a scan up to a key with smaller
+/// bytes reads (and filters out) more than it needs; and if the suffix begins with zero, a scan up to a key that continues a shorter one
+/// with zeros misses the shorter one.
 pub(super) fn upper_range(key: &[u8], suffix: &[u8]) -> Bytes {
-    let first = suffix[0];
-    let taken = if first == 0 { key.len() } else { key.iter().skip(1).take_while(|byte| **byte >= first).count() + key.len().min(1) };
+    let taken = key.iter().enumerate().take_while(|(index, byte)| *index == 0 || **byte >= suffix[0]).count();
     join(&[&key[..taken], suffix])
 }
 

@@ -64,12 +64,14 @@ impl<V> OrderedHash<V> {
         Some(removed)
     }
 
-    /// Removes the keys in `[from, to)`; no `to` means all that follow.
+    /// Removes the keys in `[from, to)`; no `to` means all that follow. It costs what it removes, once the keys are sorted.
     pub fn remove_range(&mut self, from: &[u8], to: Option<&[u8]>) {
-        self.rows.retain(|key, _| !within(key, from, to));
-        if let Some(order) = self.order.get_mut() {
-            order.retain(|key| !within(key, from, to));
+        if self.rows.is_empty() || to.is_some_and(|to| to <= from) {
+            return;
         }
+        let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
+        let gone: Vec<Bytes> = self.order().range::<[u8], _>(range).cloned().collect();
+        gone.iter().for_each(|key| drop(self.remove(key)));
     }
 
     /// The rows in no particular order.

@@ -18,6 +18,9 @@ pub enum Put {
     Dropped,
 }
 
+/// A segment of no time: it never expires, and is not among the others.
+pub(super) const RESERVED: i64 = i64::MIN;
+
 /// Rows in segments of time.
 ///
 /// **Law.** A segment exists from the first put into it until a put moves stream time so far that all of it lies before the retention; then
@@ -43,16 +46,12 @@ impl Segments {
             let row = segments.map.range((from.as_ref().map(|from: &[u8; 8]| &from[..]), Bound::Unbounded), false).next().transpose()?;
             let Some((key, _)) = row else { return Ok(segments) };
             let id = id(&key);
-            segments.live.insert(id);
-            from = Bound::Included(prefix(id.wrapping_add(1)));
+            if id != RESERVED {
+                segments.live.insert(id);
+            }
+            let Some(next) = id.checked_add(1) else { return Ok(segments) };
+            from = Bound::Included(prefix(next));
         }
-    }
-
-    /// One segment, whose id is no time's, is apart: it never expires, and is not among the others.
-    pub fn reserving(id: i64, map: Map, retention: i64, interval: i64) -> Result<Self, StoreError> {
-        let mut segments = Self::new(map, retention, interval)?;
-        segments.live.remove(&id);
-        Ok(segments)
     }
 
     pub fn rocks(&self) -> Option<RocksHandle> {
@@ -125,9 +124,10 @@ impl Segments {
     /// Drops the segments that have expired.
     pub fn expire(&mut self) {
         let live = self.id(self.edge());
-        let Some(first) = self.live.first().copied().filter(|first| *first < live) else { return };
-        self.live = self.live.split_off(&live);
-        self.map.delete_range(&prefix(first), Some(&prefix(live)));
+        if self.live.first().is_some_and(|first| *first < live) {
+            self.live = self.live.split_off(&live);
+            self.map.delete_range(&prefix(RESERVED + 1), Some(&prefix(live)));
+        }
     }
 
     pub fn get(&self, id: i64, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -175,7 +175,7 @@ impl Iterator for Scan<'_> {
             let lower = join(&[&prefix(id), self.lower.as_deref().unwrap_or_default()]);
             let upper = match &self.upper {
                 Some(upper) => Bound::Included(join(&[&prefix(id), upper])),
-                None => Bound::Excluded(Bytes::copy_from_slice(&prefix(id.wrapping_add(1)))),
+                None => id.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded(Bytes::copy_from_slice(&prefix(next)))),
             };
             self.rows = self.segments.map.range((Bound::Included(&lower), upper.as_ref().map(|upper| &upper[..])), self.reverse);
         }

@@ -30,6 +30,9 @@ impl Epoch {
 
     pub fn delete_range(&mut self, from: &[u8], to: Option<&[u8]>) {
         self.rows.remove_range(from, to);
+        // Stores that expire delete all up to a point, again and again: the ranges must not pile up.
+        let reaches = |end: &Option<Bytes>| to.is_none_or(|to| end.as_ref().is_some_and(|end| &end[..] <= to));
+        self.deleted.retain(|(start, end)| &start[..] < from || !reaches(end));
         self.deleted.push((Bytes::copy_from_slice(from), to.map(Bytes::copy_from_slice)));
     }
 

@@ -44,10 +44,18 @@ pub struct RocksMap {
 
 impl RocksMap {
     pub(super) fn new(state: Arc<RocksState>, family: Arc<str>, partition: i32) -> Result<Self, StoreError> {
-        let cache = RefCell::new(ObjectCache::new(state.options.object_cache_bytes));
-        let mark = Cell::new(state.mark(&family, partition)?);
-        let on_disk = Cell::new(true);
-        let map = Self { state, family, partition, open: RefCell::default(), committing: RefCell::default(), cache, mark, on_disk };
+        let (mark, on_disk) = (Cell::new(None), Cell::new(true));
+        let map = Self {
+            state,
+            family,
+            partition,
+            open: RefCell::default(),
+            committing: RefCell::default(),
+            cache: RefCell::default(),
+            mark,
+            on_disk,
+        };
+        map.mark.set(map.state.mark(&map.family, partition)?);
         let any = map.range((Bound::Unbounded, Bound::Unbounded), false).next().transpose()?.is_some();
         map.on_disk.set(any);
         Ok(map)
@@ -65,12 +73,12 @@ impl RocksMap {
             return Ok(None);
         }
         let mut cache = self.cache.borrow_mut();
-        if let Some(row) = cache.get(key) {
+        if let Some(row) = cache.get(key, self.state.object_cache_share()) {
             return Ok(row);
         }
         let row = self.state.db().get_pinned_cf(&self.state.family(&self.family), [&self.prefix(), key].concat());
         let row = row.map_err(|error| self.state.failed("read the state in", &error))?.map(|row| Bytes::copy_from_slice(&row));
-        cache.insert(Bytes::copy_from_slice(key), row.clone());
+        cache.insert(Bytes::copy_from_slice(key), row.clone(), self.state.object_cache_share());
         Ok(row)
     }
 
@@ -81,8 +89,10 @@ impl RocksMap {
 
     /// Deletes the keys in `[from, to)`; no `to` means all that follow.
     pub fn delete_range(&self, from: &[u8], to: Option<&[u8]>) {
+        if to.is_some_and(|to| to <= from) {
+            return;
+        }
         self.open.borrow_mut().delete_range(from, to);
-        self.cache.borrow_mut().remove_range(from, to);
     }
 
     /// The rows of a range, ascending or descending. Rows that are written meanwhile may appear; the scan does not outlive its epoch.
@@ -142,10 +152,15 @@ impl RocksMap {
     pub fn applied(&self) {
         let Some(epoch) = self.committing.take() else { return };
         self.on_disk.set(self.on_disk.get() || epoch.rows.len() > 0);
+        // The cache is as the disk is. Looking for the rows that went would cost more than reading the others again.
         let mut cache = self.cache.borrow_mut();
+        if !epoch.deleted.is_empty() {
+            *cache = ObjectCache::default();
+        }
+        let limit = self.state.object_cache_share();
         match Arc::try_unwrap(epoch) {
-            Ok(epoch) => epoch.rows.into_iter().for_each(|(key, value)| cache.insert(key, value)),
-            Err(epoch) => epoch.rows.iter().for_each(|(key, value)| cache.insert(key.clone(), value.clone())),
+            Ok(epoch) => epoch.rows.into_iter().for_each(|(key, value)| cache.insert(key, value, limit)),
+            Err(epoch) => epoch.rows.iter().for_each(|(key, value)| cache.insert(key.clone(), value.clone(), limit)),
         }
     }
 
@@ -190,7 +205,7 @@ impl Drop for RocksMap {
     }
 }
 
-/// The smallest key beyond those with this prefix.
+/// The smallest key beyond those with this prefix; partitions are not negative.
 pub(super) fn past(prefix: [u8; 4]) -> Vec<u8> {
-    u32::from_be_bytes(prefix).checked_add(1).map_or(vec![0xff; 5], |next| next.to_be_bytes().to_vec())
+    u32::from_be_bytes(prefix).wrapping_add(1).to_be_bytes().to_vec()
 }

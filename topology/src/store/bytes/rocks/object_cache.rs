@@ -3,51 +3,39 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::super::ordered_hash::within;
-
 /// What a row costs beyond its bytes.
 const OVERHEAD: usize = 96;
 
 /// Clean rows in memory, absent ones too.
 ///
-/// **Law.** It holds at most `limit` bytes. Rows live in two generations: a hit or a new row goes to the young one, and when that holds
-/// half of the limit, it becomes the old one and what was old is forgotten.
-#[derive(Debug)]
+/// **Law.** It holds at most as many bytes as its caller allows at the time. Rows live in two generations: a hit or a new row goes to the
+/// young one, and when that holds half of the limit, it becomes the old one and what was old is forgotten.
+#[derive(Debug, Default)]
 pub(super) struct ObjectCache {
     young: HashMap<Bytes, Option<Bytes>>,
     old: HashMap<Bytes, Option<Bytes>>,
     young_bytes: usize,
-    limit: usize,
 }
 
 impl ObjectCache {
-    pub fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), young_bytes: 0, limit }
-    }
-
-    pub fn get(&mut self, key: &[u8]) -> Option<Option<Bytes>> {
+    pub fn get(&mut self, key: &[u8], limit: usize) -> Option<Option<Bytes>> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
         }
         let (key, value) = self.old.remove_entry(key)?;
-        self.insert_young(key, value.clone());
+        self.insert_young(key, value.clone(), limit);
         Some(value)
     }
 
-    pub fn insert(&mut self, key: Bytes, value: Option<Bytes>) {
+    pub fn insert(&mut self, key: Bytes, value: Option<Bytes>, limit: usize) {
         self.old.remove(&key);
-        self.insert_young(key, value);
+        self.insert_young(key, value, limit);
     }
 
-    pub fn remove_range(&mut self, from: &[u8], to: Option<&[u8]>) {
-        self.young.retain(|key, _| !within(key, from, to));
-        self.old.retain(|key, _| !within(key, from, to));
-    }
-
-    fn insert_young(&mut self, key: Bytes, value: Option<Bytes>) {
+    fn insert_young(&mut self, key: Bytes, value: Option<Bytes>, limit: usize) {
         let size = key.len() + value.as_ref().map_or(0, Bytes::len) + OVERHEAD;
-        if self.young_bytes + size > self.limit / 2 {
-            if size > self.limit / 2 {
+        if self.young_bytes + size > limit / 2 {
+            if size > limit / 2 {
                 self.young.remove(&key);
                 return;
             }

@@ -4,7 +4,10 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use rocksdb::{
@@ -29,13 +32,13 @@ pub struct StateOptions {
     pub block_cache_bytes: usize,
     /// What was written and is not on disk yet, for all stores together.
     pub write_buffer_bytes: usize,
-    /// The cache of rows, for each partition of a store.
+    /// The caches of rows, for all stores together; each partition of a store that is open has an equal share.
     pub object_cache_bytes: usize,
 }
 
 impl Default for StateOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20, object_cache_bytes: 8 << 20 }
+        Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20, object_cache_bytes: 128 << 20 }
     }
 }
 
@@ -57,9 +60,10 @@ pub struct RocksState {
     db: Db,
     path: PathBuf,
     family_options: Options,
-    pub(super) options: StateOptions,
-    /// Which partitions of which stores have an owner.
-    open: Mutex<HashSet<(Arc<str>, i32)>>,
+    object_cache_bytes: usize,
+    /// Which partitions of which stores have an owner, and how many they are.
+    owned: Mutex<HashSet<(Arc<str>, i32)>>,
+    owners: AtomicUsize,
 }
 
 impl RocksState {
@@ -87,7 +91,14 @@ impl RocksState {
         families.extend([OFFSETS, MARKS, "default"].map(String::from));
         let families = families.into_iter().map(|name| ColumnFamilyDescriptor::new(name, family_options.clone()));
         let db = Db::open_cf_descriptors(&database, path, families).map_err(failed)?;
-        Ok(Arc::new(Self { db, path: path.to_owned(), family_options, options, open: Mutex::default() }))
+        Ok(Arc::new(Self {
+            db,
+            path: path.to_owned(),
+            family_options,
+            object_cache_bytes: options.object_cache_bytes,
+            owned: Mutex::default(),
+            owners: AtomicUsize::new(0),
+        }))
     }
 
     /// The rows of one partition of a store. There is one owner at a time.
@@ -97,14 +108,21 @@ impl RocksState {
             let create = self.db.create_cf(&*family, &self.family_options);
             create.map_err(|error| StoreError::rocks("create store", name, &error))?;
         }
-        if !self.open.lock().unwrap_or_else(PoisonError::into_inner).insert((family.clone(), partition)) {
+        if !self.owned.lock().unwrap_or_else(PoisonError::into_inner).insert((family.clone(), partition)) {
             return Err(StoreError::InUse { store: name.to_owned(), partition });
         }
+        self.owners.fetch_add(1, Relaxed);
         Ok(Rc::new(RocksMap::new(self.clone(), family, partition)?))
     }
 
     pub(super) fn release(&self, family: &Arc<str>, partition: i32) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(family.clone(), partition));
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).remove(&(family.clone(), partition));
+        self.owners.fetch_sub(1, Relaxed);
+    }
+
+    /// How many bytes one map may cache.
+    pub(super) fn object_cache_share(&self) -> usize {
+        self.object_cache_bytes / self.owners.load(Relaxed).max(1)
     }
 
     /// Writes the batch, all or nothing.
@@ -121,7 +139,10 @@ impl RocksState {
             for (from, to) in &epoch.deleted {
                 writes.delete_range_cf(&family, key(from), to.as_ref().map_or_else(|| past(prefix), |to| key(to)));
             }
-            for (row, value) in epoch.rows.iter() {
+            // In order, RocksDB finds the place of each row next to the one before.
+            let mut rows: Vec<_> = epoch.rows.iter().collect();
+            rows.sort_unstable_by_key(|(row, _)| *row);
+            for (row, value) in rows {
                 match value {
                     Some(value) => writes.put_cf(&family, key(row), value),
                     None => writes.delete_cf(&family, key(row)),

@@ -37,7 +37,7 @@ impl MemorySessions {
 
     /// The first end that is not hidden.
     fn visible(&self) -> i64 {
-        (self.observed - self.retention + 1).max(0)
+        (self.observed - self.retention).wrapping_add(1).max(0)
     }
 
     pub fn put(&mut self, session: &SessionKey, value: Option<Bytes>) -> Put {

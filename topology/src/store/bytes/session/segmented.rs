@@ -44,7 +44,7 @@ impl SegmentedSessions {
 
     /// The first end that is not hidden.
     fn visible(&self) -> i64 {
-        self.segments.edge() + 1
+        self.segments.edge().wrapping_add(1)
     }
 
     pub fn put(&mut self, session: &SessionKey, value: Option<Bytes>) -> Put {

@@ -1,6 +1,6 @@
 //! Random scripts.
 
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
 
 /// A script: its first line, and operations.
 pub type Script = (String, Vec<String>);
@@ -26,24 +26,30 @@ fn order() -> BoxedStrategy<&'static str> {
     select(vec!["up", "down"]).boxed()
 }
 
-/// Times of records: mostly close together, sometimes far ahead.
-fn time() -> BoxedStrategy<i64> {
-    prop_oneof![8 => 0..60i64, 6 => 0..200i64, 1 => 200..1_000i64, 1 => select(vec![70_000i64, 300_000, 1 << 40])].boxed()
+/// A time near where the script is; `~` marks it until [`script`] knows where that is.
+fn time() -> BoxedStrategy<String> {
+    prop_oneof![20 => -40..40i64, 4 => -150..150i64, 1 => 200..1_000i64].prop_map(|offset| format!("~{offset}")).boxed()
 }
 
 /// Times to ask for.
-fn ask() -> BoxedStrategy<i64> {
-    prop_oneof![10 => time(), 1 => -20..0i64, 1 => Just(i64::MAX)].boxed()
-}
-
-/// A time, and one that is not before it.
-fn span() -> BoxedStrategy<(i64, i64)> {
+fn ask() -> BoxedStrategy<String> {
     prop_oneof![
-        3 => (ask(), 0..80i64).prop_map(|(from, length)| (from, from.saturating_add(length))),
-        1 => (ask(), ask()),
-        1 => Just((0, i64::MAX)),
+        16 => time(),
+        1 => (-20..0i64).prop_map(|time| time.to_string()),
+        1 => select(vec![0, 1 << 40, i64::MAX]).prop_map(|time| time.to_string()),
     ]
     .boxed()
+}
+
+/// A range of times.
+fn span() -> BoxedStrategy<String> {
+    let near = (-80..40i64, 0..120i64).prop_map(|(from, length)| format!("~{from} ~{}", from + length));
+    prop_oneof![6 => near, 1 => Just(format!("0 {}", i64::MAX))].boxed()
+}
+
+/// Two times.
+fn times() -> BoxedStrategy<String> {
+    prop_oneof![6 => span(), 1 => (ask(), ask()).prop_map(|(from, to)| format!("{from} {to}"))].boxed()
 }
 
 fn head(kind: &'static str, duplicates: bool) -> BoxedStrategy<String> {
@@ -63,24 +69,25 @@ fn operation(kind: &str) -> BoxedStrategy<String> {
         Some("window") => prop_oneof![
             8 => (key(), value(), time()).prop_map(|(k, v, t)| format!("put {k} {v} {t}")),
             2 => (key(), ask()).prop_map(|(k, t)| format!("fetch {k} {t}")),
-            2 => (key(), span(), order()).prop_map(|(k, (f, t), o)| format!("key {k} {f} {t} {o}")),
-            2 => (bound(), bound(), span(), order()).prop_map(|(a, b, (f, t), o)| format!("keys {a} {b} {f} {t} {o}")),
-            1 => (span(), order()).prop_map(|((f, t), o)| format!("times {f} {t} {o}")),
+            2 => (key(), times(), order()).prop_map(|(k, s, o)| format!("key {k} {s} {o}")),
+            2 => (bound(), bound(), times(), order()).prop_map(|(a, b, s, o)| format!("keys {a} {b} {s} {o}")),
+            1 => (times(), order()).prop_map(|(s, o)| format!("times {s} {o}")),
             1 => order().prop_map(|o| format!("all {o}")),
         ]
         .boxed(),
         Some("session") => {
             let ends = kind != "session-disk";
+            let session = || (key(), -40..40i64, 0..30i64).prop_map(|(key, start, length)| format!("{key} ~{start} ~{}", start + length));
             prop_oneof![
-                8 => (key(), time(), 0..30i64, value()).prop_map(|(k, s, l, v)| format!("put {k} {s} {} {v}", s + l)),
-                1 => (key(), time(), 0..30i64).prop_map(|(k, s, l)| format!("remove {k} {s} {}", s + l)),
-                1 => (key(), time(), 0..30i64).prop_map(|(k, s, l)| format!("fetch {k} {s} {}", s + l)),
+                8 => (session(), value()).prop_map(|(s, v)| format!("put {s} {v}")),
+                1 => session().prop_map(|s| format!("remove {s}")),
+                1 => session().prop_map(|s| format!("fetch {s}")),
                 2 => (key(), ask(), time(), order()).prop_map(|(k, f, t, o)| format!("key {k} {f} {t} {o}")),
                 2 => (bound(), bound(), ask(), time(), order()).prop_map(|(a, b, f, t, o)| format!("keys {a} {b} {f} {t} {o}")),
                 1 => order().prop_map(|o| format!("keys * * 0 {} {o}", i64::MAX)),
-                2 => (ask(), 0..90i64).prop_map(move |(f, l)| match ends {
-                    true => format!("ends {f} {}", f.saturating_add(l)),
-                    false => format!("key x61 {f} {l} up"),
+                2 => (-150..40i64, 0..150i64).prop_map(move |(f, l)| match ends {
+                    true => format!("ends ~{f} ~{}", f + l),
+                    false => format!("key x61 ~{f} ~{} up", f + l),
                 }),
             ]
             .boxed()
@@ -90,7 +97,7 @@ fn operation(kind: &str) -> BoxedStrategy<String> {
             1 => (key(), time()).prop_map(|(k, t)| format!("delete {k} {t}")),
             1 => key().prop_map(|k| format!("get {k}")),
             3 => (key(), ask()).prop_map(|(k, t)| format!("at {k} {t}")),
-            2 => (key(), span(), order()).prop_map(|(k, (f, t), o)| format!("range {k} {f} {t} {o}")),
+            2 => (key(), span(), order()).prop_map(|(k, s, o)| format!("range {k} {s} {o}")),
         ]
         .boxed(),
         _ => {
@@ -110,24 +117,47 @@ fn operation(kind: &str) -> BoxedStrategy<String> {
     }
 }
 
-/// Scripts for a store of one kind.
+/// Scripts for a store of one kind. Time moves a step with each operation, and rarely jumps.
 pub fn script(kind: &'static str) -> impl Strategy<Value = Script> {
-    (head(kind, kind.starts_with("window")), vec(operation(kind), 1..40))
+    let step = prop_oneof![select(vec![0, 1, 3, 8]), Just(25)];
+    let jump = prop_oneof![6 => Just(0), 1 => select(vec![700i64, 70_000, 1 << 40])];
+    (head(kind, kind.starts_with("window")), vec(operation(kind), 1..60), step, jump).prop_map(|(head, operations, step, jump)| {
+        let middle = operations.len() / 2;
+        let placed = operations.into_iter().enumerate().map(|(index, operation)| {
+            let now = 30 + step * index as i64 + if index < middle { 0 } else { jump };
+            let word = |word: &str| match word.strip_prefix('~') {
+                Some(offset) => (now + offset.parse::<i64>().expect("an offset")).max(0).to_string(),
+                None => word.to_owned(),
+            };
+            operation.split(' ').map(word).collect::<Vec<_>>().join(" ")
+        });
+        (head, placed.collect())
+    })
 }
 
+/// The kinds of store that a script may begin with.
+const KINDS: [&str; 11] = [
+    "key-value-memory",
+    "key-value-disk",
+    "lru",
+    "window-memory",
+    "window-disk",
+    "window-time",
+    "window-time-indexed",
+    "session-memory",
+    "session-disk",
+    "session-time-indexed",
+    "versioned",
+];
+
 #[test]
-fn scratch_generate() {
-    use std::fmt::Write; use proptest::strategy::ValueTree;
-    let Ok(path) = std::env::var("SCRIPTS_OUT") else { return };
-    let each: usize = std::env::var("SCRIPTS_EACH").unwrap().parse().unwrap();
-    let mut runner = proptest::test_runner::TestRunner::default();
+#[ignore = "writes scripts for `StoreAnswers.java` to the file that SCRIPTS names"]
+fn scripts_for_kafka_streams() {
+    let mut runner = TestRunner::default();
     let mut text = String::new();
-    for kind in ["key-value-memory", "key-value-disk", "lru", "window-memory", "window-disk", "window-time", "window-time-indexed", "session-memory", "session-disk", "session-time-indexed", "versioned"] {
-        for _ in 0..each {
-            let (head, ops) = script(kind).new_tree(&mut runner).unwrap().current();
-            writeln!(text, "{head}").unwrap();
-            for op in ops { writeln!(text, "{op} |").unwrap(); }
-        }
+    for kind in KINDS.into_iter().flat_map(|kind| [kind; 250]) {
+        let (head, operations) = script(kind).new_tree(&mut runner).expect("a script").current();
+        text += &format!("{head}\n{} |\n", operations.join(" |\n"));
     }
-    std::fs::write(path, text).unwrap();
+    std::fs::write(std::env::var("SCRIPTS").expect("SCRIPTS names a file"), text).expect("the file can be written");
 }

@@ -42,7 +42,9 @@ impl Store {
             "session-memory" => Self::Session(SessionBytes::memory(session(SessionOrder::Key))),
             "session-disk" => Self::Session(SessionBytes::segmented(map()?, session(SessionOrder::Key))?),
             "session-time-indexed" => Self::Session(SessionBytes::segmented(map()?, session(SessionOrder::TimeIndexed))?),
-            "versioned" => Self::Versioned(VersionedBytes::new(map()?, VersionedOptions { history_retention: retention, segment_interval })?),
+            "versioned" => {
+                Self::Versioned(VersionedBytes::new(map()?, VersionedOptions { history_retention: retention, segment_interval })?)
+            }
             other => panic!("no store is called {other}"),
         })
     }
@@ -70,7 +72,9 @@ impl Store {
 
 fn key_value(store: &mut KeyValueBytes, op: &[&str]) -> Answer {
     let rows = |rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>>| {
-        rows.map(|row| row.map(|(key, value)| format!("{}={}", hex(&key), hex(&value)))).collect::<Result<Vec<_>, _>>().map(|rows| rows.join(" "))
+        rows.map(|row| row.map(|(key, value)| format!("{}={}", hex(&key), hex(&value))))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|rows| rows.join(" "))
     };
     match *op {
         ["put", key, value] => {
@@ -90,7 +94,9 @@ fn key_value(store: &mut KeyValueBytes, op: &[&str]) -> Answer {
 
 fn window(store: &mut WindowBytes, op: &[&str]) -> Answer {
     let rows = |rows: WindowRows<'_>| {
-        let row = |row: Result<_, _>| row.map(|(window, value): (super::super::WindowKey, Bytes)| format!("{}@{}={}", hex(&window.key), window.start, hex(&value)));
+        let row = |row: Result<_, _>| {
+            row.map(|(window, value): (super::super::WindowKey, Bytes)| format!("{}@{}={}", hex(&window.key), window.start, hex(&value)))
+        };
         rows.map(row).collect::<Result<Vec<_>, _>>().map(|rows| rows.join(" "))
     };
     match *op {
@@ -110,7 +116,9 @@ fn window(store: &mut WindowBytes, op: &[&str]) -> Answer {
 fn session(store: &mut SessionBytes, op: &[&str]) -> Answer {
     let rows = |rows: SessionRows<'_>| {
         let row = |row: Result<_, _>| {
-            row.map(|(session, value): (SessionKey, Bytes)| format!("{}@{}/{}={}", hex(&session.key), session.start, session.end, hex(&value)))
+            row.map(|(session, value): (SessionKey, Bytes)| {
+                format!("{}@{}/{}={}", hex(&session.key), session.start, session.end, hex(&value))
+            })
         };
         rows.map(row).collect::<Result<Vec<_>, _>>().map(|rows| rows.join(" "))
     };
@@ -133,7 +141,8 @@ fn session(store: &mut SessionBytes, op: &[&str]) -> Answer {
 }
 
 fn versioned(store: &mut VersionedBytes, op: &[&str]) -> Answer {
-    let version = |version: Option<VersionedValue>| version.map_or("-".into(), |version| format!("{}@{}", hex(&version.value), version.timestamp));
+    let version =
+        |version: Option<VersionedValue>| version.map_or("-".into(), |version| format!("{}@{}", hex(&version.value), version.timestamp));
     let dropped = |put| if put == (VersionedPut::NotPut { dropped: true }) { "dropped " } else { "" };
     match *op {
         ["put", key, value, time] => {

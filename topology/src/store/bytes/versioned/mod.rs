@@ -10,7 +10,7 @@ use super::{
     super::{StoreEnv, StoreType},
     Map, RocksHandle, StoreError,
     keys::{join, long},
-    segments::Segments,
+    segments::{RESERVED, Segments},
 };
 
 /// What became of a put into a versioned store.
@@ -72,14 +72,12 @@ pub fn default_version_interval(history_retention: i64) -> i64 {
 ///
 /// **Law.** The latest version of a key is kept for ever, in a segment of its own. A version that was replaced is kept in the segment of
 /// the time at which it was replaced, and goes with it. What is found follows from the segments, as in Kafka Streams: [`range`](Self::range)
-/// finds no version that was replaced in a segment after that of its upper end.
+/// finds no version that was replaced in a segment after that of its upper end; and a delete at the very time of the latest version
+/// leaves no trace, so that an earlier version that comes later becomes the latest.
 pub struct VersionedBytes {
     segments: Segments,
     history_retention: i64,
 }
-
-/// The segment of the latest versions: none of time.
-const LATEST: i64 = i64::MIN;
 
 impl VersionedBytes {
     /// In memory or on disk; both answer the same.
@@ -89,7 +87,7 @@ impl VersionedBytes {
 
     /// On that map.
     pub fn new(map: Map, VersionedOptions { history_retention, segment_interval }: VersionedOptions) -> Result<Self, StoreError> {
-        Ok(Self { segments: Segments::reserving(LATEST, map, history_retention, segment_interval)?, history_retention })
+        Ok(Self { segments: Segments::new(map, history_retention, segment_interval)?, history_retention })
     }
 
     /// The map whose epochs are to be committed, if it is on disk.
@@ -124,7 +122,7 @@ impl VersionedBytes {
 
     /// The latest version.
     pub fn get(&self, key: &[u8]) -> Result<Option<VersionedValue>, StoreError> {
-        let Some(row) = self.segments.get(LATEST, key)? else { return Ok(None) };
+        let Some(row) = self.segments.get(RESERVED, key)? else { return Ok(None) };
         if row.len() < 8 {
             return Err(StoreError::Corrupt(row.len(), "a version"));
         }
@@ -290,7 +288,7 @@ impl VersionedBytes {
     }
 
     fn put_latest(&mut self, key: &[u8], value: Option<Bytes>, timestamp: i64) {
-        self.segments.put(LATEST, key, value.map(|value| join(&[&timestamp.to_be_bytes(), &value])));
+        self.segments.put(RESERVED, key, value.map(|value| join(&[&timestamp.to_be_bytes(), &value])));
     }
 
     fn history(&self, id: i64, key: &[u8]) -> Result<Option<History>, StoreError> {

@@ -43,7 +43,7 @@ impl MemoryWindows {
 
     /// The first start that is not hidden.
     fn visible(&self) -> i64 {
-        (self.observed - self.options.retention + 1).max(0)
+        (self.observed - self.options.retention).wrapping_add(1).max(0)
     }
 
     pub fn put(&mut self, key: Bytes, value: Option<Bytes>, start: i64) -> Put {

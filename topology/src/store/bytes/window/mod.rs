@@ -53,8 +53,8 @@ pub fn default_segment_interval(retention: i64) -> i64 {
 /// minus retention; in the time orders on disk, once it is before. In memory a put of a hidden window is dropped; on disk a put is dropped
 /// only if its segment has expired, and otherwise stored and not seen.
 ///
-/// A store that retains duplicates gives each put the next number; a put of null does nothing, and [`fetch`](Self::fetch) finds nothing in
-/// memory, and on disk only the last put.
+/// A store that retains duplicates gives each put the next number; a put of null does nothing (in memory it moves stream time), and
+/// [`fetch`](Self::fetch) finds nothing in memory, and on disk only the last put.
 pub struct WindowBytes(Kind);
 
 enum Kind {

@@ -44,7 +44,7 @@ impl SegmentedWindows {
 
     /// The first start that is not hidden.
     fn visible(&self) -> i64 {
-        self.segments.edge() + i64::from(self.options.order == WindowOrder::Key)
+        self.segments.edge().wrapping_add(i64::from(self.options.order == WindowOrder::Key))
     }
 
     pub fn put(&mut self, key: &[u8], value: Option<Bytes>, start: i64) -> Put {
