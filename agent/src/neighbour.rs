@@ -1,13 +1,15 @@
 //! A neighbouring server that speaks the Open Inference Protocol by gRPC.
 
-use crate::error::{AgentError, LoadError, one_line};
+use crate::error::{AgentError, InferError, LoadError, one_line};
 use crate::options::{NeighbourOptions, Options};
 use millstream_proto::inference as oip;
 use oip::grpc_inference_service_client::GrpcInferenceServiceClient;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
@@ -22,6 +24,8 @@ pub(crate) struct Neighbour {
     client: GrpcInferenceServiceClient<Channel>,
     repository: Option<PathBuf>,
     infer_timeout: Duration,
+    places: Arc<Semaphore>,
+    queue: usize,
 }
 
 impl Neighbour {
@@ -37,24 +41,26 @@ impl Neighbour {
         let client = GrpcInferenceServiceClient::new(channel.connect_timeout(CONNECT).tcp_nodelay(true).connect_lazy())
             .max_decoding_message_size(options.max_message_bytes)
             .max_encoding_message_size(options.max_message_bytes);
-        Ok(Neighbour { endpoint, client, repository: neighbour.model_repository.clone(), infer_timeout: options.infer_timeout() })
+        let (repository, queue) = (neighbour.model_repository.clone(), options.inference_queue);
+        let places = Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS)));
+        Ok(Neighbour { endpoint, client, repository, infer_timeout: options.infer_timeout(), places, queue })
     }
 
     pub(crate) async fn ready(&self) -> Result<bool, Status> {
-        let mut request = Request::new(oip::ServerReadyRequest {});
-        request.set_timeout(CONNECT);
-        let response = self.client.clone().server_ready(request).await.map_err(|status| self.explain(status))?;
-        Ok(response.into_inner().ready)
+        let mut client = self.client.clone();
+        Ok(self.bounded(CONNECT, client.server_ready(oip::ServerReadyRequest {})).await?.into_inner().ready)
     }
 
     pub(crate) async fn model_ready(&self, over_there: &str) -> Result<bool, Status> {
         let request = oip::ModelReadyRequest { name: over_there.into(), version: String::new() };
-        Ok(self.client.clone().model_ready(request).await.map_err(|status| self.explain(status))?.into_inner().ready)
+        let mut client = self.client.clone();
+        Ok(self.bounded(self.infer_timeout, client.model_ready(request)).await?.into_inner().ready)
     }
 
     pub(crate) async fn metadata(&self, over_there: &str) -> Result<oip::ModelMetadataResponse, Status> {
         let request = oip::ModelMetadataRequest { name: over_there.into(), version: String::new() };
-        Ok(self.client.clone().model_metadata(request).await.map_err(|status| self.explain(status))?.into_inner())
+        let mut client = self.client.clone();
+        Ok(self.bounded(self.infer_timeout, client.model_metadata(request)).await?.into_inner())
     }
 
     /// The name that a version of a model has there: its own folder in the server's repository, or, where models are there already,
@@ -77,7 +83,8 @@ impl Neighbour {
         let request = oip::RepositoryModelLoadRequest { model_name: over_there.into(), ..Default::default() };
         let loaded = self.client.clone().repository_model_load(request).await;
         if let (Err(_), Some(place)) = (&loaded, place) {
-            remove(&place)?;
+            // Why it was not loaded matters more than a folder that stays behind: the next load replaces it.
+            let _ = remove(&place);
         }
         loaded.map(drop).map_err(|status| self.load_error(over_there, status))
     }
@@ -91,7 +98,7 @@ impl Neighbour {
         }
     }
 
-    /// Sends a request as it is, except that it carries the name there, and waits for the answer within the bound.
+    /// Sends a request as it is, except that it carries the name there. What waits for an answer is bounded in number and time.
     pub(crate) async fn infer(
         &self,
         over_there: &str,
@@ -99,12 +106,20 @@ impl Neighbour {
     ) -> Result<Response<oip::ModelInferResponse>, Status> {
         request.get_mut().model_name = over_there.into();
         request.get_mut().model_version.clear();
-        request.set_timeout(self.infer_timeout);
+        let _place = self.places.try_acquire().map_err(|_| InferError::Busy { queue: self.queue })?;
         let mut client = self.client.clone();
-        let answer = tokio::time::timeout(self.infer_timeout, client.model_infer(request));
-        let late =
-            || Status::deadline_exceeded(format!("the model server at {} did not answer within {:?}", self.endpoint, self.infer_timeout));
-        answer.await.map_err(|_| late())?.map_err(|status| self.explain(status))
+        self.bounded(self.infer_timeout, client.model_infer(request)).await
+    }
+
+    async fn bounded<T>(&self, limit: Duration, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<Response<T>, Status> {
+        let endpoint = &self.endpoint;
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|status| match transport_error(&status) {
+                Some(reason) => Status::unavailable(format!("the model server at {endpoint} cannot be reached: {reason}")),
+                None => status,
+            }),
+            Err(_) => Err(Status::deadline_exceeded(format!("the model server at {endpoint} did not answer within {limit:?}"))),
+        }
     }
 
     fn place(&self, over_there: &str) -> Result<Option<PathBuf>, LoadError> {
@@ -116,13 +131,6 @@ impl Neighbour {
             });
         }
         Ok(Some(repository.join(over_there)))
-    }
-
-    fn explain(&self, status: Status) -> Status {
-        match transport_error(&status) {
-            Some(reason) => Status::unavailable(format!("the model server at {} cannot be reached: {reason}", self.endpoint)),
-            None => status,
-        }
     }
 
     fn load_error(&self, over_there: &str, status: Status) -> LoadError {

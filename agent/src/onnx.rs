@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TDim;
+use tract_onnx::{Onnx, pb};
 
 /// Plans that a model keeps whose dimensions have to be known before it can be planned; beyond that the one that was not used for
 /// longest goes.
@@ -48,16 +49,27 @@ impl OnnxModel {
 
     fn read(name: &str, path: &Path) -> TractResult<OnnxModel> {
         let reader = onnx();
-        let proto = reader.proto_model_for_path(path)?;
+        Self::of(name, &reader, &reader.proto_model_for_path(path)?, path.parent().and_then(Path::to_str))
+    }
+
+    fn of(name: &str, reader: &Onnx, proto: &pb::ModelProto, folder: Option<&str>) -> TractResult<OnnxModel> {
         let graph = proto.graph.as_ref().ok_or_else(|| TractError::msg("it contains no graph"))?;
         // Old exporters list weights among the inputs.
         let weights: HashSet<&str> = graph.initializer.iter().map(|weight| weight.name.as_str()).collect();
         let inputs: Vec<_> =
             graph.input.iter().filter(|value| !weights.contains(value.name.as_str())).map(TensorSpec::of).collect::<TractResult<_>>()?;
         let outputs: Vec<_> = graph.output.iter().map(TensorSpec::of).collect::<TractResult<_>>()?;
-        let parsed = reader.parse(&proto, path.parent().and_then(Path::to_str))?;
+        let computed = |name: &String| {
+            weights.contains(name.as_str())
+                || inputs.iter().any(|input| input.name == *name)
+                || graph.node.iter().any(|node| node.output.contains(name))
+        };
+        if let Some(output) = outputs.iter().find(|output| !computed(&output.name)) {
+            return Err(TractError::msg(format!("nothing computes {:?}", output.name)));
+        }
+        let parsed = reader.parse(proto, folder)?;
         if !parsed.unresolved_inputs.is_empty() {
-            return Err(TractError::msg(format!("nothing computes {}", parsed.unresolved_inputs.join(", "))));
+            return Err(TractError::msg(format!("nothing computes {:?}", parsed.unresolved_inputs)));
         }
         let model = parsed.model;
         let plans = match plan_for_any_shape(&model) {
@@ -209,4 +221,61 @@ fn plan_for(model: &InferenceModel, shapes: &Shapes) -> TractResult<Plan> {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the runtime panicked: {}", text.unwrap_or("no reason given"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_proto::inference::model_infer_request::InferInputTensor;
+
+    /// `sumdiff` with dimensions that have no names, so that the runtime cannot know that they are the same.
+    fn nameless() -> OnnxModel {
+        let reader = onnx();
+        let mut proto = reader.proto_model_for_path("../models/sumdiff/model.onnx").unwrap();
+        let graph = proto.graph.as_mut().unwrap();
+        for value in graph.input.iter_mut().chain(&mut graph.output) {
+            let Some(pb::type_proto::Value::TensorType(tensor)) = value.r#type.as_mut().unwrap().value.as_mut() else { panic!() };
+            tensor.shape.as_mut().unwrap().dim[0].value = None;
+        }
+        OnnxModel::of("nameless", &reader, &proto, None).unwrap()
+    }
+
+    fn request(rows: [usize; 2]) -> ModelInferRequest {
+        let input = |(index, rows): (usize, usize)| InferInputTensor {
+            name: format!("INPUT{index}"),
+            datatype: "INT32".into(),
+            shape: vec![rows as i64, 16],
+            ..Default::default()
+        };
+        let raw = rows.map(|rows| [7u8, 0, 0, 0].repeat(rows * 16).into());
+        let inputs = rows.into_iter().enumerate().map(input).collect();
+        ModelInferRequest { inputs, raw_input_contents: raw.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_model_whose_dimensions_have_no_names_is_planned_per_shape_within_a_bound() {
+        let model = nameless();
+        let Plans::PerShape { recent, .. } = &model.plans else { panic!("expected plans per shape") };
+        for rows in (1..=PLANS_KEPT + 4).chain([1, 2]) {
+            let response = model.infer(&request([rows, rows])).unwrap();
+            assert_eq!(response.raw_output_contents[0], [14u8, 0, 0, 0].repeat(rows * 16));
+            assert!(recent.lock().len() <= PLANS_KEPT);
+        }
+        assert_eq!(recent.lock().len(), PLANS_KEPT);
+    }
+
+    #[test]
+    fn what_only_the_runtime_can_refuse_is_its_failure_and_leaves_the_model_whole() {
+        let model = nameless();
+        let error = model.infer(&request([2, 3])).unwrap_err();
+        assert!(matches!(&error, InferError::Failed { .. }), "{error}");
+        assert!(model.infer(&request([2, 2])).is_ok());
+    }
+
+    #[test]
+    fn no_rows_give_no_rows() {
+        let model = OnnxModel::load("sumdiff", Path::new("../models/sumdiff")).unwrap();
+        let response = model.infer(&request([0, 0])).unwrap();
+        assert_eq!((&response.outputs[0].shape[..], response.raw_output_contents[0].len()), (&[0, 16][..], 0));
+    }
 }

@@ -29,7 +29,7 @@ pub struct Options {
     pub backend: Backend,
     /// Inferences that compute at once outside the calling thread (the number of cores).
     pub parallel_inferences: Option<usize>,
-    /// Inferences that may wait for one of those; one more is refused (1024).
+    /// Inferences that may wait for one of those, or for a neighbour's answer; one more is refused (1024).
     pub inference_queue: usize,
     /// Bound of one load or unload (10 minutes).
     pub load_timeout_ms: u64,

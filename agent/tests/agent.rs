@@ -12,6 +12,7 @@ use oip::grpc_inference_service_client::GrpcInferenceServiceClient;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -61,17 +62,19 @@ struct Scheduler {
     address: SocketAddr,
     subscriptions: mpsc::Receiver<Subscription>,
     events: mpsc::Receiver<ModelEventMessage>,
-    serving: JoinHandle<()>,
+    /// Its own, so that its connections end with it.
+    runtime: Option<Runtime>,
 }
 
 impl Scheduler {
     async fn start(address: SocketAddr) -> Scheduler {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
         let address = listener.local_addr().unwrap();
         let ((subscribed, subscriptions), (happened, events)) = (mpsc::channel(8), mpsc::channel(64));
         let service = AgentServiceServer::new(Stub { subscriptions: subscribed, events: happened });
-        let serve = Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener));
-        Scheduler { address, subscriptions, events, serving: tokio::spawn(async { serve.await.unwrap() }) }
+        runtime.spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+        Scheduler { address, subscriptions, events, runtime: Some(runtime) }
     }
 
     async fn subscription(&mut self) -> Subscription {
@@ -81,12 +84,12 @@ impl Scheduler {
     async fn event(&mut self) -> ModelEventMessage {
         timeout(SOON, self.events.recv()).await.expect("an event in time").unwrap()
     }
+}
 
-    /// Gone without a word, as after a crash.
-    async fn kill(self) -> SocketAddr {
-        self.serving.abort();
-        let _ = self.serving.await;
-        self.address
+/// Gone without a word, as after a crash.
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
     }
 }
 
@@ -172,8 +175,8 @@ async fn models_answer_by_grpc_and_in_process_while_the_scheduler_is_away_and_ar
     operations.send(Ok(load("m", 2, "add20", 10))).await.unwrap();
     assert_eq!(scheduler.event().await.event(), Event::Loaded);
 
-    drop(operations);
-    let address = scheduler.kill().await;
+    let address = scheduler.address;
+    drop((operations, scheduler));
     let gone = Instant::now();
     while handle.is_registered() {
         assert!(gone.elapsed() < SOON, "the agent must notice");

@@ -3,7 +3,7 @@
 import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
-from mlserver.errors import InvalidInput
+from mlserver.errors import InferenceError
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
@@ -13,7 +13,7 @@ class Add10(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         if [tensor.name for tensor in payload.inputs] != ["INPUT"]:
-            raise InvalidInput("expected exactly one tensor, INPUT")
+            raise InferenceError("expected exactly one tensor, INPUT")
         values = NumpyCodec.decode_input(payload.inputs[0]) + np.float32(10)
         output = NumpyCodec.encode_output("OUTPUT", values.astype(np.float32))
         return InferenceResponse(model_name=self.name, id=payload.id, outputs=[output])
