@@ -25,6 +25,8 @@ struct Core {
     cache_limit: usize,
     changelog: Changelog,
     timestamped: bool,
+    /// Whether the changelog gets the headers of the record in process.
+    logs_headers: bool,
     global: bool,
     listener: RefCell<Option<(FlushListener, bool)>>,
 }
@@ -38,6 +40,7 @@ impl Core {
             cache_limit: env.config.cache_max_bytes,
             changelog: Changelog(env.changelog.clone()),
             timestamped,
+            logs_headers: false,
             global: env.global,
             listener: RefCell::default(),
         }
@@ -65,8 +68,9 @@ impl Core {
             Some(value) if self.timestamped => (Some(value.slice(8..)), timestamp_of(value)),
             value => ((*value).clone(), context.record.timestamp),
         };
+        let headers = if self.logs_headers { context.record.headers.copied() } else { Headers::empty() };
         let forgotten = self.bytes.borrow_mut().put(key.clone(), value);
-        self.changelog.log(context, key, plain, timestamp, Headers::empty());
+        self.changelog.log(context, key, plain, timestamp, headers);
         if let Some(forgotten) = forgotten {
             self.changelog.log(context, forgotten, None, context.record.timestamp, Headers::empty());
         }
@@ -280,6 +284,15 @@ impl<K: Data, V: Data> TimestampedKeyValueStore<K, V> {
         Arc::new(move |env| {
             let bytes = KeyValueBytes::open(env, store_type)?;
             Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, true)), key: key.clone(), value: value.clone() }))
+        })
+    }
+
+    /// The same, with the headers of the record in process on every record of the changelog.
+    pub fn maker_with_headers(key: SerdeRef<K>, value: SerdeRef<V>, store_type: StoreType) -> StoreMaker {
+        Arc::new(move |env| {
+            let bytes = KeyValueBytes::open(env, store_type)?;
+            let core = Core { logs_headers: true, ..Core::new(env, bytes, true) };
+            Ok(Rc::new(Self { core: Rc::new(core), key: key.clone(), value: value.clone() }))
         })
     }
 

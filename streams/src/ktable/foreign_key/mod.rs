@@ -323,7 +323,7 @@ impl<K: Data, V: Data, KO: Data, VO: Data> Subscriptions<K, V, KO, VO> {
             return Ok(def.clone());
         }
         let (key, value) = (Bytes::default_serde(), self.serdes.subscription()?);
-        let make = TimestampedKeyValueStore::<Bytes, Subscription<K>>::maker(key, value, self.store_type);
+        let make = TimestampedKeyValueStore::<Bytes, Subscription<K>>::maker_with_headers(key, value, self.store_type);
         let def = StoreDef { store_type: self.store_type, ..StoreDef::new(self.name.clone(), make) };
         Ok(self.def.get_or_init(|| def).clone())
     }
