@@ -65,6 +65,11 @@ impl StreamsConfig {
         self.guarantee == ProcessingGuarantee::ExactlyOnce
     }
 
+    /// What the tasks of an application with these settings are told.
+    pub fn task_config(&self, plan: &super::Plan) -> TaskConfig {
+        self.task(plan.partitions.clone())
+    }
+
     pub(crate) fn task(&self, partitions: std::collections::HashMap<Arc<str>, i32>) -> TaskConfig {
         TaskConfig {
             cache_max_bytes: self.cache_max_bytes / self.num_stream_threads.max(1),

@@ -27,8 +27,10 @@ use millstream_topology::{
 };
 
 pub use config::{ProcessingGuarantee, StreamsConfig};
-pub(crate) use outbox::Outbox;
-use topics::Plan;
+use outbox::Outbox;
+pub use restore::restore;
+pub use tasks::Fetched;
+pub use topics::Plan;
 
 /// What went wrong while a topology ran.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -19,7 +19,10 @@ use super::{Status, StreamsError, tasks::Fetched, topics::Plan};
 const STALLED: Duration = Duration::from_secs(60);
 
 /// Replays what a task's changelogs hold after what local state has.
-pub(super) fn restore(
+///
+/// # Errors
+/// The broker's, or that nothing came for a minute.
+pub fn restore(
     broker: &dyn Broker,
     plan: &Plan,
     rocks: Option<&Arc<RocksState>>,

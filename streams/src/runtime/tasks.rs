@@ -4,7 +4,7 @@ use millstream_broker::{FetchedBatch, StoredRecord};
 use millstream_topology::{Header, Headers, RawRecord, dataflow::Batch};
 
 /// A fetched batch on its way to a task.
-pub(crate) struct Fetched(pub FetchedBatch);
+pub struct Fetched(pub FetchedBatch);
 
 impl Batch for Fetched {
     fn unpack(self: Box<Self>, each: &mut dyn FnMut(i64, RawRecord)) {

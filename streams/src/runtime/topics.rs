@@ -23,13 +23,16 @@ pub(crate) struct Logged {
 }
 
 /// What an application reads and writes.
-pub(crate) struct Plan {
+pub struct Plan {
+    /// The sub-topologies, with the full names of their source topics.
     pub parts: Vec<Subtopology>,
     /// How many partitions each topic has.
     pub partitions: HashMap<Arc<str>, i32>,
     /// The topics that the group's members share.
     pub subscription: Vec<Arc<str>>,
+    /// The topics of global tables.
     pub global_topics: BTreeSet<Arc<str>>,
+    /// Whether a store is to be on RocksDB.
     pub needs_rocks: bool,
     by_topic: HashMap<Arc<str>, usize>,
     changelogs: HashMap<usize, Vec<Logged>>,
@@ -37,6 +40,9 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Looks up the topics that must be there and creates the others.
+    ///
+    /// # Errors
+    /// A source topic that is not there, or the broker's.
     pub fn make(topology: &Topology, config: &StreamsConfig, broker: &dyn Broker) -> Result<Self, StreamsError> {
         let prefix = |topic: &str| -> Arc<str> { format!("{}-{topic}", config.application_id).into() };
         let is_internal = |topic: &Arc<str>| topology.internal_topics().contains_key(topic);
@@ -97,12 +103,16 @@ impl Plan {
 
     /// The task that reads a topic-partition.
     pub fn task_of(&self, partition: &TopicPartition) -> Option<TaskId> {
-        let &subtopology = self.by_topic.get(&partition.topic)?;
-        Some(TaskId { subtopology, partition: partition.partition })
+        self.task_at(&partition.topic, partition.partition)
+    }
+
+    /// The task that reads a partition of a topic.
+    pub fn task_at(&self, topic: &str, partition: i32) -> Option<TaskId> {
+        self.by_topic.get(topic).map(|&subtopology| TaskId { subtopology, partition })
     }
 
     /// The logged stores of a sub-topology.
-    pub fn changelogs(&self, subtopology: usize) -> &[Logged] {
+    pub(crate) fn changelogs(&self, subtopology: usize) -> &[Logged] {
         self.changelogs.get(&subtopology).map_or(&[], Vec::as_slice)
     }
 }
