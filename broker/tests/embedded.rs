@@ -290,7 +290,12 @@ const CHILD: &str = "MILLSTREAM_CRASH_TEST_DIRECTORY";
 fn crash_child() {
     let Some(directory) = env::var_os(CHILD) else { return };
     let broker = open(directory.as_ref());
-    broker.admin().create_topics(&[NewTopic::new("plain", 1), NewTopic::new("transactional", 1)], SOON).unwrap();
+    let topics = ["plain", "transactional", "held"].map(|topic| NewTopic::new(topic, 1));
+    broker.admin().create_topics(&topics, SOON).unwrap();
+    let holding = transactional(&*broker, "holding");
+    holding.begin_transaction().unwrap();
+    holding.send(ProduceBatch { to: TopicPartition::new("held", 0), records: vec![record(None, Some("held"), 1)] }, None).unwrap();
+    send(&*broker, "held", vec![record(None, Some("behind"), 1)]);
     let plain = broker.producer(ProducerOptions::default()).unwrap();
     let producer = transactional(&*broker, "id");
     let group = broker.consumer(ConsumerOptions::group("group")).unwrap().group_metadata().unwrap();
@@ -348,6 +353,7 @@ fn a_killed_process_loses_nothing_that_was_acknowledged_and_leaves_no_transactio
         let plain = all(&*broker, "plain", Isolation::ReadCommitted);
         assert!(plain.len() as i64 >= last["plain"] + 10, "{} of {last:?}", plain.len());
         assert!(plain.iter().enumerate().all(|(i, (offset, value))| *offset == i as i64 && *value == i.to_string()));
+        assert_eq!(all(&*broker, "held", Isolation::ReadCommitted), [(1, "behind".into())], "an open transaction was aborted");
         let transactional = all(&*broker, "transactional", Isolation::ReadCommitted);
         let mut group = broker.consumer(ConsumerOptions::group("group")).unwrap();
         let partition = TopicPartition::new("plain", 0);
