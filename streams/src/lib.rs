@@ -62,10 +62,10 @@ pub use millstream_topology::{
 };
 pub use operator::{Counter, TransformerContext, ValueTransformerWithKey};
 pub use options::{
-    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Materialized, Named, Produced, Repartitioned, StrictBufferConfig, Suppressed, TableJoined,
+    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Materialized, Named, Produced, Repartitioned, StreamJoined, StrictBufferConfig, Suppressed, TableJoined,
 };
 pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, Schedule};
 pub use runtime::{KafkaStreams, ProcessingGuarantee, State, StreamsConfig, StreamsError};
 pub use test_driver::{TestDriverConfig, TestInputTopic, TestOutputTopic, TestRecord, TopologyTestDriver};
 pub use windowed_stream::{SessionWindowedKStream, TimeWindowedKStream};
-pub use windows::{EmitStrategy, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, WindowDefinition};
+pub use windows::{EmitStrategy, JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, WindowDefinition};

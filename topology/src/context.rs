@@ -266,8 +266,8 @@ impl TaskContext {
         let mut headers = self.record.headers.to_vec();
         let about = [
             ("exception", text(format!("{:?}", error.kind()))),
-            ("stacktrace", text(error.to_string())),
             ("message", text(error.to_string())),
+            ("stacktrace", text(error.to_string())),
             ("topic", metadata.topic.as_ref().map(|t| Bytes::copy_from_slice(t.as_bytes()))),
             ("partition", text(metadata.partition.to_string())),
             ("offset", text(metadata.offset.to_string())),

@@ -3,6 +3,7 @@
 use std::{
     any::{Any, type_name},
     cell::RefCell,
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
@@ -134,6 +135,7 @@ pub struct Assembly<'a> {
     pub(crate) stores: &'a StoreSet,
     pub(crate) connected: Option<&'a std::collections::BTreeSet<Arc<str>>>,
     pub(crate) config: &'a crate::context::TaskConfig,
+    pub(crate) shared: &'a RefCell<HashMap<Arc<str>, Rc<dyn Any>>>,
 }
 
 impl Assembly<'_> {
@@ -175,6 +177,12 @@ impl Assembly<'_> {
     pub fn reachable_stores(&self) -> StoreSet {
         let reachable = |store: &&Rc<dyn AnyStore>| store.is_global() || self.connected.is_some_and(|stores| stores.contains(store.name()));
         self.stores.iter().filter(reachable).cloned().collect()
+    }
+
+    /// What the nodes of one task that ask for the same name share: made by the first.
+    pub fn shared<T: Default + 'static>(&self, name: &Arc<str>) -> Rc<T> {
+        let shared = self.shared.borrow_mut().entry(name.clone()).or_insert_with(|| Rc::new(T::default())).clone();
+        shared.downcast().unwrap_or_default()
     }
 
     /// Wraps the node.

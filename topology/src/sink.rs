@@ -77,8 +77,7 @@ impl<K: Data, V: Data> Node<K, V> for Sink<K, V> {
         let value = record.value.present().map(|value| sink.value.serialize(value)).transpose()?;
         let partitions = sink.partitioner.as_ref().and_then(|p| p(&topic, &record.key, &record.value, context.partitions(&topic)));
         // Headers stop being shared here: what a sibling adds later is not written.
-        let headers = if record.headers.is_empty() { record.headers } else { record.headers.copied() };
-        let raw = RawRecord { key, value, timestamp: record.timestamp, headers };
+        let raw = RawRecord { key, value, timestamp: record.timestamp, headers: record.headers.copied() };
         let Some(partitions) = partitions else {
             let hashed = match (&sink.partition_key, &sink.topic, record.key.present()) {
                 (Some(partition_key), ..) => partition_key(&record.key)?,

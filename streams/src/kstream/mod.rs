@@ -2,6 +2,8 @@
 
 mod branch;
 mod group;
+mod join;
+mod process;
 mod repartition;
 mod sink;
 mod stateless;
@@ -9,6 +11,7 @@ mod stateless;
 use std::{cell::RefCell, collections::BTreeSet, marker::PhantomData, rc::Rc, sync::Arc};
 
 pub use branch::BranchedKStream;
+pub(crate) use join::{Joiner, Outer};
 pub(crate) use repartition::repartition_node;
 use millstream_topology::{Assembly, Data, Error, Node, NodeMaker, SerdeRef, Topology};
 

@@ -5,6 +5,7 @@ mod grouped;
 mod materialized;
 mod produced;
 mod serdes;
+mod stream_joined;
 mod table_joined;
 mod suppressed;
 
@@ -13,6 +14,7 @@ pub use grouped::{Branched, Grouped, Repartitioned};
 pub use materialized::Materialized;
 pub(crate) use materialized::Versioned;
 pub use produced::Produced;
+pub use stream_joined::StreamJoined;
 pub(crate) use serdes::SerdeChoice;
 pub use table_joined::TableJoined;
 pub use suppressed::{BufferConfig, EagerBufferConfig, StrictBufferConfig, Suppressed};

@@ -3,12 +3,14 @@
 //! All sizes are event time in milliseconds. A definition that cannot be (a size of zero, say) is an error of
 //! [`build`](crate::StreamsBuilder::build).
 
+mod join;
 mod session;
 mod sliding;
 mod time;
 mod unlimited;
 
 use millstream_topology::Data;
+pub use join::JoinWindows;
 pub use session::SessionWindows;
 pub use sliding::SlidingWindows;
 pub use time::TimeWindows;

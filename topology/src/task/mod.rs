@@ -2,7 +2,7 @@
 
 mod punctuation;
 
-use std::{collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use crate::{
     context::{Output, PunctuationType, RecordContext, TaskConfig, TaskContext, TaskId},
@@ -76,6 +76,7 @@ impl Task {
         // Children first, so that each node is made with its children in hand.
         let mut made: HashMap<usize, AnyNode> = HashMap::new();
         let mut queues = vec![];
+        let shared = RefCell::default();
         for &at in nodes.iter().rev() {
             let def = &topology.nodes[at];
             let below = nodes.iter().filter(|&&child| topology.nodes[child].parents.contains(&def.name));
@@ -84,7 +85,7 @@ impl Task {
                 NodeKind::Processor { stores, .. } => Some(stores),
                 _ => None,
             };
-            let mut assembly = Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config };
+            let mut assembly = Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config, shared: &shared };
             let node = match &def.kind {
                 NodeKind::Processor { make, .. } | NodeKind::Sink { make, .. } => make(&mut assembly).map_err(|e| e.at(&def.name))?,
                 NodeKind::Source { topics, make } => {

@@ -1,0 +1,58 @@
+use millstream_topology::{Data, DefaultSerde, SerdeRef, store::StoreType};
+
+use super::SerdeChoice;
+
+/// How two streams are joined: serdes, and the names and places of what is kept for it.
+pub struct StreamJoined<K: Data, V1: Data, V2: Data> {
+    pub(crate) name: Option<String>,
+    pub(crate) store_name: Option<String>,
+    pub(crate) key: SerdeChoice<K::Present>,
+    pub(crate) value: SerdeChoice<V1::Present>,
+    pub(crate) other_value: SerdeChoice<V2::Present>,
+    pub(crate) store_type: Option<StoreType>,
+    pub(crate) logging: bool,
+}
+
+impl<K: DefaultSerde, V1: DefaultSerde, V2: DefaultSerde> StreamJoined<K, V1, V2> {
+    /// With the serdes that came with the streams, or those of the types.
+    pub fn new() -> Self {
+        Self::of(SerdeChoice::of_type::<K>(), SerdeChoice::of_type::<V1>(), SerdeChoice::of_type::<V2>())
+    }
+}
+
+impl<K: DefaultSerde, V1: DefaultSerde, V2: DefaultSerde> Default for StreamJoined<K, V1, V2> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Data, V1: Data, V2: Data> StreamJoined<K, V1, V2> {
+    /// With these serdes.
+    pub fn with(key: SerdeRef<K::Present>, value: SerdeRef<V1::Present>, other_value: SerdeRef<V2::Present>) -> Self {
+        Self::of(SerdeChoice::chosen(key), SerdeChoice::chosen(value), SerdeChoice::chosen(other_value))
+    }
+
+    fn of(key: SerdeChoice<K::Present>, value: SerdeChoice<V1::Present>, other_value: SerdeChoice<V2::Present>) -> Self {
+        Self { name: None, store_name: None, key, value, other_value, store_type: None, logging: true }
+    }
+
+    /// Names the nodes, and the repartition topics if there are any.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The base of the stores' names.
+    pub fn store_name(self, name: impl Into<String>) -> Self {
+        Self { store_name: Some(name.into()), ..self }
+    }
+
+    /// Where the stores are kept.
+    pub fn store_type(self, store_type: StoreType) -> Self {
+        Self { store_type: Some(store_type), ..self }
+    }
+
+    /// Whether the stores have changelogs. Default: yes.
+    pub fn logging(self, logging: bool) -> Self {
+        Self { logging, ..self }
+    }
+}

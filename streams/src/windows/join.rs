@@ -1,0 +1,55 @@
+//! Windows of stream-stream joins (KIP-633).
+
+use millstream_topology::{Error, ErrorKind};
+
+/// How far apart in time two records may be to be joined: another record joins one at *t* if it is in `[t - before, t + after]`.
+///
+/// ```
+/// use millstream::JoinWindows;
+/// let windows = JoinWindows::of_time_difference_with_no_grace(10).before(2);
+/// assert_eq!(windows.size_ms(), 12);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinWindows {
+    pub(crate) before_ms: i64,
+    pub(crate) after_ms: i64,
+    pub(crate) grace_ms: i64,
+}
+
+impl JoinWindows {
+    /// At most so many milliseconds apart; a record that comes later than its window is not waited for.
+    pub fn of_time_difference_with_no_grace(difference_ms: i64) -> Self {
+        Self::of_time_difference_and_grace(difference_ms, 0)
+    }
+
+    /// At most so many milliseconds apart; records may come `grace_ms` late before their partners are given up.
+    pub fn of_time_difference_and_grace(difference_ms: i64, grace_ms: i64) -> Self {
+        Self { before_ms: difference_ms, after_ms: difference_ms, grace_ms }
+    }
+
+    /// The other record may be so much earlier; negative: it must be later.
+    pub fn before(self, before_ms: i64) -> Self {
+        Self { before_ms, ..self }
+    }
+
+    /// The other record may be so much later; negative: it must be earlier.
+    pub fn after(self, after_ms: i64) -> Self {
+        Self { after_ms, ..self }
+    }
+
+    /// From the earliest to the latest partner, in milliseconds.
+    pub fn size_ms(&self) -> i64 {
+        self.before_ms + self.after_ms
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let illegal = |text: String| Err(Error::new(ErrorKind::IllegalArgument, text));
+        match self {
+            Self { grace_ms, .. } if *grace_ms < 0 => illegal(format!("join grace of {grace_ms} ms: it is not negative")),
+            _ if self.size_ms() < 0 => {
+                illegal(format!("join window from {} ms before to {} ms after holds nothing: make it wider", self.before_ms, self.after_ms))
+            }
+            _ => Ok(()),
+        }
+    }
+}
