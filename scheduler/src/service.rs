@@ -98,7 +98,7 @@ impl Handle {
         (&mut self.task).await.unwrap_or(Err(Error::Stopped("task")))
     }
 
-    /// Stops the scheduler: calls in progress are answered, streams end.
+    /// Stops the scheduler: streams end, and calls in progress are told to try again.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.send_replace(true);
         self.wait().await
