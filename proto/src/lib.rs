@@ -43,5 +43,10 @@ mod millstream {
 }
 pub use millstream::{lanes, state};
 
+/// Records of one request.
+pub mod inspect {
+    tonic::include_proto!("millstream.inspect");
+}
+
 /// What gRPC reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("millstream");
