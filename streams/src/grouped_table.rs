@@ -2,9 +2,7 @@
 
 use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
 
-use millstream_topology::{
-    Change, Data, DefaultSerde, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, Topology,
-};
+use millstream_topology::{Change, Data, DefaultSerde, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, Topology};
 
 use crate::{
     KTable, StreamsBuilder,

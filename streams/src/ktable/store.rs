@@ -56,6 +56,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         config: &TopologyConfig,
     ) -> Self {
         let named_by_user = materialized.store_name.is_some();
+        check_versioned(graph, materialized);
         let name: Arc<str> = match &materialized.store_name {
             Some(name) => {
                 let outcome = millstream_topology::check_name(name);
@@ -81,20 +82,16 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         }
     }
 
-    /// The same, for operations that store their rows only where the user named a store: a name that nobody gave is spent, not used.
+    /// The same, for operations that store their rows only where the user named a store.
     pub fn if_named(
         graph: &mut Graph,
-        prefix: &str,
         materialized: &Materialized<K, V>,
         key: Option<&SerdeRef<K>>,
         value: Option<&SerdeRef<V>>,
         config: &TopologyConfig,
     ) -> Option<Self> {
-        if materialized.store_name.is_none() {
-            graph.generate_store(prefix);
-            return None;
-        }
-        Some(Self::new(graph, prefix, materialized, key, value, config))
+        check_versioned(graph, materialized);
+        materialized.store_name.is_some().then(|| Self::new(graph, "", materialized, key, value, config))
     }
 
     /// Its name, if the user gave it one.
@@ -128,10 +125,6 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         const CHANGELOG_SLACK_MS: i64 = 24 * 60 * 60 * 1_000;
         let history_retention = versioned.history_retention_ms;
         let segment_interval = versioned.segment_interval_ms.unwrap_or_else(|| default_version_interval(history_retention));
-        if history_retention < 0 || segment_interval < 1 || !self.named_by_user {
-            let text = format!("{}: a versioned store has a name, a history of at least 0 ms and segments of at least 1 ms", self.name);
-            return Err(Error::new(ErrorKind::IllegalArgument, text));
-        }
         let options = VersionedOptions { history_retention, segment_interval };
         let make = VersionedKeyValueStore::<K, V>::maker(key, value, self.store_type, options);
         let mut def = StoreDef::new(self.name.clone(), make);
@@ -141,7 +134,13 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
     }
 
     /// Writes a node and, if it has one, its store.
-    pub fn write_node(this: Option<&Self>, topology: &mut Topology, name: &str, parents: &[Arc<str>], node: NodeMaker) -> Result<(), Error> {
+    pub fn write_node(
+        this: Option<&Self>,
+        topology: &mut Topology,
+        name: &str,
+        parents: &[Arc<str>],
+        node: NodeMaker,
+    ) -> Result<(), Error> {
         topology.add_processor(name, parents, node)?;
         match this {
             Some(store) => topology.add_store(store.def()?, &[name]),
@@ -196,6 +195,17 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
     }
 }
 
+fn check_versioned<K: Data, V: Data>(graph: &mut Graph, materialized: &Materialized<K, V>) {
+    let Some(Versioned { history_retention_ms, segment_interval_ms }) = materialized.versioned else { return };
+    let Some(name) = &materialized.store_name else {
+        return graph.fail(ErrorKind::IllegalArgument, "a versioned store has no name: give it one with Materialized::store_name");
+    };
+    if history_retention_ms < 0 || segment_interval_ms.is_some_and(|interval| interval < 1) {
+        let text = format!("{name}: a versioned store has a history of at least 0 ms and segments of at least 1 ms");
+        graph.fail(ErrorKind::IllegalArgument, text);
+    }
+}
+
 /// The rows of a table in one task: the newest of each key, or all versions.
 pub(crate) enum Store<K, V> {
     Timestamped(TimestampedKeyValueStore<K, V>),
@@ -221,7 +231,12 @@ impl<K: Data, V: Data> Store<K, V> {
 
     /// Stores a change's new value and forwards the change; not at once if the cache will do that, and not at all if the store's history
     /// does not reach back so far.
-    pub fn update(&self, children: &Children<K, Change<V>>, context: &mut TaskContext, mut record: Record<K, Change<V>>) -> Result<(), Error> {
+    pub fn update(
+        &self,
+        children: &Children<K, Change<V>>,
+        context: &mut TaskContext,
+        mut record: Record<K, Change<V>>,
+    ) -> Result<(), Error> {
         let Record { key, value: change, timestamp, .. } = &mut record;
         match self {
             Self::Timestamped(store) => {

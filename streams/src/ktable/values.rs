@@ -51,7 +51,11 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
         const PREFIX: &str = "KTABLE-FILTER-";
         let mut graph = self.builder.graph.borrow_mut();
         let (key, value, config) = (self.key.as_ref(), self.value.as_ref(), &self.builder.config);
-        let store = materialized.and_then(|materialized| StoreSpec::if_named(&mut graph, PREFIX, materialized, key, value, config));
+        let store = materialized.and_then(|materialized| StoreSpec::if_named(&mut graph, materialized, key, value, config));
+        if materialized.is_some() && store.is_none() {
+            // Kafka Streams spends a number on the name of a store that is not made.
+            graph.generate_store(PREFIX);
+        }
         let name: Arc<str> = graph.name_or(named, PREFIX).into();
         let filter = move |key: &K, value: V| Some(value).filter(|value| predicate(key, value));
         let table = Rc::new(TableMap::new(self.table.clone(), store, filter));
@@ -87,11 +91,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, named.
-    pub fn map_values_named<W: Data>(
-        &self,
-        named: Named,
-        mapper: impl Fn(&K, &V) -> W + Send + Sync + 'static,
-    ) -> KTable<K, W::Present> {
+    pub fn map_values_named<W: Data>(&self, named: Named, mapper: impl Fn(&K, &V) -> W + Send + Sync + 'static) -> KTable<K, W::Present> {
         self.map_values_as(mapper, Some(&named.0), None)
     }
 
@@ -113,7 +113,10 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
         const PREFIX: &str = "KTABLE-MAPVALUES-";
         let mut graph = self.builder.graph.borrow_mut();
         let (key, config) = (self.key.as_ref(), &self.builder.config);
-        let store = materialized.and_then(|materialized| StoreSpec::if_named(&mut graph, PREFIX, materialized, key, None, config));
+        let store = materialized.and_then(|materialized| StoreSpec::if_named(&mut graph, materialized, key, None, config));
+        if materialized.is_some() && store.is_none() {
+            graph.generate_store(PREFIX);
+        }
         let name: Arc<str> = graph.name_or(named, PREFIX).into();
         let map = move |key: &K, value: V| mapper(key, &value).into_present();
         let table = Rc::new(TableMap::new(self.table.clone(), store, map));
@@ -189,8 +192,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     ) -> KTable<K, Transformed<T, K, V>> {
         let mut graph = self.builder.graph.borrow_mut();
         let (key, config) = (self.key.as_ref(), &self.builder.config);
-        let stored = materialized.filter(|materialized| materialized.store_name.is_some());
-        let store = stored.map(|stored| StoreSpec::new(&mut graph, "", stored, key, None, config));
+        let store = materialized.and_then(|materialized| StoreSpec::if_named(&mut graph, materialized, key, None, config));
         let name: Arc<str> = graph.name_or(named, "KTABLE-TRANSFORMVALUES-").into();
         let table = Rc::new(TableTransform::new(self.table.clone(), store, supplier));
         let write = {

@@ -123,7 +123,8 @@ where
         }
         let (parent, supplier) = (self.parent.view(), self.supplier.clone());
         let make = move |assembly: &Assembly<'_>| {
-            let getter = TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(), stores: Some(assembly.reachable_stores()) };
+            let getter =
+                TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(), stores: Some(assembly.reachable_stores()) };
             Ok(Box::new(getter) as Box<dyn Getter<K, W>>)
         };
         View { stores: parent.stores, make: Arc::new(make) }

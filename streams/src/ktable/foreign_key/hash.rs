@@ -46,3 +46,21 @@ fn finish(mut hash: u64) -> u64 {
     hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ hash >> 33
 }
+
+#[cfg(test)]
+mod tests {
+    use super::hash;
+
+    #[test]
+    fn hashes_are_those_of_kafka_streams() {
+        for (text, expected) in [
+            ("x|2", 0xd13d_6288_d18c_f340_4d42_c8ab_0df0_9866),
+            ("0123456789", 0xbcb9_fdcb_0e53_25c2_4e38_21fd_fdf3_742d),
+            ("0123456789abcdef", 0x1a6e_941e_c6a7_6967_d7d8_2808_f505_d6b1),
+            ("0123456789abcdefghijk", 0xeb79_096d_a243_fba3_0f4b_41b0_787b_f070),
+            ("the-quick-brown-fox-jumps-over-the-lazy-dog", 0x28e1_52d8_e0ce_2149_23f5_4f13_4a1c_622d),
+        ] {
+            assert_eq!(hash(text.as_bytes()), expected, "{text}");
+        }
+    }
+}
