@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use millstream::{KTable, Materialized, TableJoined};
+use millstream::{JoinWindows, KStream, KTable, Materialized, StreamJoined, TableJoined};
 
 use super::{
     Builder,
-    handle::{Key, Object, each_table, returned},
+    handle::{Handle, Key, Object, each_table, returned},
     options::named,
     unsupported,
 };
@@ -40,9 +40,34 @@ impl<'a> Builder<'a> {
                 let materialized = materialized.as_ref().map(|_| self.materialized(materialized, &op.name, types));
                 tables(this, other, kind, joiner.apply, &op.name, materialized)
             }
+            (Object::Stream(this), Object::Stream(other)) => {
+                let joined = self.stream_joined(op, (&left, &right));
+                streams(this, other, kind, joiner.apply, windows(op)?, joined)
+            }
+            (Object::WindowedStream(this), Object::WindowedStream(other)) => {
+                let joined = self.stream_joined(op, (&left, &right));
+                streams(this, other, kind, joiner.apply, windows(op)?, joined)
+            }
             _ => return unsupported("join"),
         };
         self.define(&op.id, joined, left.key, joiner.out)
+    }
+
+    fn stream_joined<K: Key>(&mut self, op: &Join, (left, right): (&Handle, &Handle)) -> StreamJoined<K, Option<Value>, Option<Value>> {
+        let mut joined = StreamJoined::with(K::serde(left.key), left.value.serde(), right.value.serde());
+        if let Some(name) = &op.name {
+            joined = joined.name(&**name);
+        }
+        if let Some(name) = &op.store_name {
+            joined = joined.store_name(&**name);
+        }
+        if let Some(store) = op.store {
+            joined = joined.store_type(self.store_type(store));
+        }
+        match op.logging {
+            Some(logging) => joined.logging(logging),
+            None => joined,
+        }
     }
 
     pub(super) fn fk_join(&mut self, op: &'a FkJoin, kind: Kind) -> Result<(), Stop> {
@@ -60,6 +85,37 @@ impl<'a> Builder<'a> {
         })?)?;
         self.define(&op.id, joined, left.key, out)
     }
+}
+
+fn windows(op: &Join) -> Result<JoinWindows, Bad> {
+    let window = op.window.as_ref().ok_or_else(|| Bad("field window is missing".into()))?;
+    let mut windows = match window.grace {
+        Some(grace) => JoinWindows::of_time_difference_and_grace(window.diff, grace),
+        None => JoinWindows::of_time_difference_with_no_grace(window.diff),
+    };
+    if let Some(before) = window.before {
+        windows = windows.before(before);
+    }
+    Ok(match window.after {
+        Some(after) => windows.after(after),
+        None => windows,
+    })
+}
+
+fn streams<K: Key>(
+    this: &KStream<K, Option<Value>>,
+    other: &KStream<K, Option<Value>>,
+    kind: Kind,
+    joiner: Arc<Joiner>,
+    windows: JoinWindows,
+    joined: StreamJoined<K, Option<Value>, Option<Value>>,
+) -> Object {
+    let join = move |k: &K, l: Option<&Value>, r: Option<&Value>| returned(joiner(&k.seen(), l.unwrap_or(&Value::Null), r.unwrap_or(&Value::Null)));
+    Object::from(match kind {
+        Kind::Inner => this.join_with_key(other, move |k, l, r| join(k, Some(l), Some(r)), windows, joined),
+        Kind::Left => this.left_join_with_key(other, move |k, l, r| join(k, Some(l), r), windows, joined),
+        Kind::Outer => this.outer_join_with_key(other, join, windows, joined),
+    })
 }
 
 fn tables<K: Key>(
