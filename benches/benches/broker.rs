@@ -101,7 +101,7 @@ fn latency(broker: &Arc<dyn Broker>, name: &str, rounds: usize, pause: Duration)
         producer.send(ProduceBatch { to: TopicPartition::new(&*topic, 0), records: vec![record] }, None).expect("it is sent");
     }
     let mut took = reader.join().expect("the reader ends");
-    took.drain(..rounds / 10);
+    took.drain(..rounds / 2); // everything is warm now
     took.sort_unstable();
     println!("{name}: produce → consume p50 {:?}, p99 {:?}", percentile(&took, 50), percentile(&took, 99));
 }
@@ -157,7 +157,7 @@ fn whole_brokers(_: &mut Criterion) {
     let Ok(address) = env::var("MILLSTREAM_BENCH_KAFKA") else { return };
     let address = if address == "start" { kafka::bootstrap().to_owned() } else { address };
     let broker: Arc<dyn Broker> = KafkaBroker::connect(&address, KafkaOptions::default()).expect("it connects");
-    latency(&broker, "kafka, 100/s", 500, Duration::from_millis(10));
+    latency(&broker, "kafka, 100/s", 2_000, Duration::from_millis(10));
     consume_produce(&broker, "kafka, warm-up", 1_000);
     consume_produce(&broker, "kafka", 3_000);
 }

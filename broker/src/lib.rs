@@ -10,6 +10,7 @@
 //! | `partitioner` | which partition a key belongs to |
 //! | `names`, `signal` | what both brokers' consumers use |
 #![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod contract;
 pub mod embedded;
@@ -30,10 +31,10 @@ pub use kafka::{KafkaBroker, KafkaOptions};
 pub use partitioner::partition_for_key;
 pub use record::*;
 
-/// Kafka if there are addresses, else the embedded broker in this directory.
+/// Kafka if there are addresses, else the embedded broker in `broker` under this directory.
 pub fn connect(bootstrap_servers: Option<&str>, data_dir: &Path) -> Result<Arc<dyn Broker>, Error> {
     Ok(match bootstrap_servers {
         Some(addresses) => KafkaBroker::connect(addresses, KafkaOptions::default())?,
-        None => EmbeddedBroker::open(EmbeddedOptions::new(data_dir))?,
+        None => EmbeddedBroker::open(EmbeddedOptions::new(data_dir.join("broker")))?,
     })
 }

@@ -1,4 +1,5 @@
 //! What only the embedded broker can be asked: its data directory, its cleaning, its death.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::HashMap,
@@ -45,7 +46,7 @@ fn all(broker: &dyn Broker, topic: &str, isolation: Isolation) -> Vec<(i64, Stri
     let mut consumer = broker.consumer(ConsumerOptions { isolation, ..ConsumerOptions::default() }).unwrap();
     let partition = TopicPartition::new(topic, 0);
     consumer.assign(&[(partition.clone(), Position::Beginning)]).unwrap();
-    let end = consumer.end_offsets(&[partition.clone()], SOON).unwrap()[&partition];
+    let end = consumer.end_offsets(std::slice::from_ref(&partition), SOON).unwrap()[&partition];
     let mut found = Vec::new();
     while consumer.position(&partition).unwrap() < end {
         for record in consumer.poll(SOON).unwrap().into_iter().flat_map(|batch| batch.records) {
@@ -357,7 +358,7 @@ fn a_killed_process_loses_nothing_that_was_acknowledged_and_leaves_no_transactio
         let transactional = all(&*broker, "transactional", Isolation::ReadCommitted);
         let mut group = broker.consumer(ConsumerOptions::group("group")).unwrap();
         let partition = TopicPartition::new("plain", 0);
-        let committed = group.committed(&[partition.clone()], SOON).unwrap()[&partition].offset;
+        let committed = group.committed(std::slice::from_ref(&partition), SOON).unwrap()[&partition].offset;
         assert!(committed >= last["committed"], "{committed} of {last:?}");
         assert_eq!(transactional.len() as i64, committed * 10, "offsets and records go together");
         assert!(transactional.iter().enumerate().all(|(i, (_, value))| *value == i.to_string()));

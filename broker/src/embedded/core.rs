@@ -77,7 +77,8 @@ impl Core {
         let work = &self.storage.work;
         loop {
             let mut state = work.state.lock();
-            if !state.stop && !(state.dirty && sync_at.is_none() && fsync_interval.is_some()) {
+            let syncs_next = state.dirty && sync_at.is_none() && fsync_interval.is_some();
+            if !state.stop && !syncs_next {
                 work.changed.wait_until(&mut state, sync_at.map_or(next_tick, |at: Instant| at.min(next_tick)));
             }
             let now = Instant::now();

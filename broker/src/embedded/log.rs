@@ -86,7 +86,7 @@ impl State {
         (batch, shown)
     }
 
-    fn from_tail(&self, from: i64, end: i64, isolation: Isolation, mut records: usize, mut bytes: usize) -> Vec<(Batch, bool)> {
+    fn in_tail(&self, from: i64, end: i64, isolation: Isolation, mut records: usize, mut bytes: usize) -> Vec<(Batch, bool)> {
         let at = self.tail.partition_point(|batch| batch.last < from);
         let mut found = Vec::new();
         for batch in self.tail.range(at..).take_while(|batch| batch.base < end) {
@@ -170,7 +170,7 @@ impl Log {
             let end = state.end_for(isolation);
             let in_memory = state.in_memory();
             if from >= end || from >= in_memory {
-                return Ok(Fetched::Batches(state.from_tail(from, end, isolation, records, bytes)));
+                return Ok(Fetched::Batches(state.in_tail(from, end, isolation, records, bytes)));
             }
             drop(state);
             let found = self.storage.batches(self.id, from, in_memory.min(end), records, bytes)?;
@@ -180,7 +180,7 @@ impl Log {
             }
             // Compaction left a gap before what is in memory. If memory has moved on meanwhile, look again.
             if state.in_memory() == in_memory {
-                return Ok(Fetched::Batches(state.from_tail(in_memory, end, isolation, records, bytes)));
+                return Ok(Fetched::Batches(state.in_tail(in_memory, end, isolation, records, bytes)));
             }
         }
     }
@@ -284,7 +284,9 @@ impl Log {
     /// Forgets aborted transactions whose records are gone, and says which.
     fn forget_aborted(&self, start: i64) -> Vec<(u64, i64)> {
         let mut state = self.state.lock();
-        state.aborted.extract_if(.., |_, last| *last < start).map(|(key, _)| key).collect()
+        let gone: Vec<_> = state.aborted.iter().filter(|(_, last)| **last < start).map(|(key, _)| *key).collect();
+        state.aborted.retain(|_, last| *last >= start);
+        gone
     }
 
     /// The topic is gone: nothing is appended or read any more.

@@ -67,10 +67,11 @@ impl Storage {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
-        options.set_max_total_wal_size(256 << 20);
+        // What is replayed when the directory is opened: a fraction of a second.
+        options.set_max_total_wal_size(64 << 20);
         options.set_keep_log_file_num(2);
         options.set_max_open_files(256);
-        let families = [family("default", 1 << 20), family(keys::LOG, 32 << 20), family(keys::META, 4 << 20)];
+        let families = [family("default", 1 << 20), family(keys::LOG, 16 << 20), family(keys::META, 4 << 20)];
         let db = DB::open_cf_descriptors(&options, path.join("db"), families).map_err(|e| {
             let text = e.to_string();
             let locked = text.contains("While lock file") || text.contains("lock hold by current process");
@@ -124,7 +125,8 @@ impl Storage {
         only_this.set_iterate_range(keys::batch(log, 0)..keys::batch(log, to));
         let mut rows = self.db.raw_iterator_cf_opt(self.log(), only_this);
         rows.seek_for_prev(keys::batch(log, from));
-        if !rows.item().is_some_and(|(key, value)| Batch::last_of(keys::base(key), value).is_some_and(|last| last >= from)) {
+        let ends_before = |(key, value)| Batch::last_of(keys::base(key), value).is_none_or(|last| last < from);
+        if rows.item().is_none_or(ends_before) {
             rows.seek(keys::batch(log, from));
         }
         let mut found = Vec::new();

@@ -8,21 +8,21 @@ use std::{
 
 use rdkafka::{
     TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::KafkaError,
+    consumer::{BaseConsumer, Consumer as _},
     topic_partition_list::Offset,
     types::RDKafkaErrorCode as Code,
 };
 
 use super::{
     Cluster, MemberHandle,
-    context::{Change, Context},
-    errors::{at, from_code, from_kafka, passes},
+    context::Context,
+    errors::{from_code, from_kafka, passes},
+    offsets::{self, commit, resolve},
     partition::{End, Partition, Read},
 };
 use crate::{
-    CommittedOffset, Consumer, ConsumerOptions, Error, FetchedBatch, GroupMetadata, Isolation, OffsetReset, Offsets, Position,
-    RebalanceListener, TopicPartition, Waker,
+    Consumer, ConsumerOptions, Error, FetchedBatch, GroupMetadata, Isolation, OffsetReset, Offsets, Position, RebalanceListener,
+    TopicPartition, Waker,
     names::Names,
     signal::{Reader, Signal},
 };
@@ -30,79 +30,33 @@ use crate::{
 /// How many bytes one poll may bring, beside the record that crosses the line.
 const POLL_BYTES: usize = 16 << 20;
 /// How long calls wait that have no deadline of their own.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A member polls at least so often, or its group takes it for dead.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How soon what failed is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// **Law.** Every partition has a queue of its own, which tells when it is no longer empty; the poll sleeps until one does. A paused
 /// partition's queue is left alone: it is bounded, and what it holds is not fetched twice.
 pub(crate) struct KafkaConsumer {
     // Before the client: queues belong to it.
     partitions: HashMap<u64, Partition>,
-    slots: HashMap<TopicPartition, u64>,
+    pub(crate) slots: HashMap<TopicPartition, u64>,
     last_slot: u64,
     ready: VecDeque<u64>,
     names: Names,
     signal: Arc<Signal>,
-    client: Arc<BaseConsumer<Context>>,
-    cluster: Arc<Cluster>,
-    options: ConsumerOptions,
-    membership: Option<Box<dyn RebalanceListener>>,
-    generation: i32,
-}
-
-/// A list for librdkafka.
-pub(crate) fn list_of(offsets: &Offsets) -> Result<TopicPartitionList, Error> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (TopicPartition { topic, partition }, committed) in offsets {
-        let mut element = list.add_partition(topic, *partition);
-        element.set_offset(Offset::Offset(committed.offset)).map_err(|e| from_kafka(&e, topic))?;
-        element.set_metadata(&committed.metadata);
-    }
-    Ok(list)
+    pub(crate) client: Arc<BaseConsumer<Context>>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) options: ConsumerOptions,
+    pub(crate) membership: Option<Box<dyn RebalanceListener>>,
+    pub(crate) generation: i32,
 }
 
 impl KafkaConsumer {
     pub fn new(cluster: Arc<Cluster>, options: ConsumerOptions) -> Result<Self, Error> {
         let options = ConsumerOptions { max_poll_records: options.max_poll_records.max(1), ..options };
-        // librdkafka wants a group of every consumer; the group of one that never commits does not come to be.
-        let alone = || format!("millstream-alone-{}-{}", std::process::id(), cluster.next_client());
-        let session = options.session_timeout.as_millis();
-        let settings = [
-            ("group.id", options.group_id.clone().unwrap_or_else(alone)),
-            ("enable.auto.commit", "false".into()),
-            ("enable.auto.offset.store", "false".into()),
-            ("partition.assignment.strategy", "range".into()),
-            ("session.timeout.ms", session.to_string()),
-            ("heartbeat.interval.ms", (session / 3).clamp(1, 1000).to_string()),
-            ("max.poll.interval.ms", session.max(300_000).to_string()),
-            (
-                "auto.offset.reset",
-                match options.offset_reset {
-                    OffsetReset::Earliest => "earliest".into(),
-                    OffsetReset::Latest => "latest".into(),
-                    OffsetReset::None => "error".into(),
-                },
-            ),
-            (
-                "isolation.level",
-                match options.isolation {
-                    Isolation::ReadCommitted => "read_committed".into(),
-                    Isolation::ReadUncommitted => "read_uncommitted".into(),
-                },
-            ),
-            ("enable.partition.eof", (options.isolation == Isolation::ReadCommitted).to_string()),
-            // With the default, a consumer that keeps up sleeps for a second whenever its queue is full.
-            ("fetch.queue.backoff.ms", "5".into()),
-            ("fetch.min.bytes", "1".into()),
-            // A partition that is added waits for the request that is under way.
-            ("fetch.wait.max.ms", "100".into()),
-            ("fetch.error.backoff.ms", "50".into()),
-            ("queued.min.messages", "100000".into()),
-            ("queued.max.messages.kbytes", "16384".into()),
-        ];
+        let settings = settings(&cluster, &options);
         let signal: Arc<Signal> = Arc::default();
         let mut client: BaseConsumer<Context> =
             cluster.config(&settings).create_with_context(Context::default()).map_err(|e| from_kafka(&e, ""))?;
@@ -128,58 +82,8 @@ impl KafkaConsumer {
         self.slots.get(name).and_then(|slot| self.partitions.get_mut(slot)).ok_or_else(unassigned)
     }
 
-    /// Turns beginnings and ends into offsets, as they are now: what comes after this call comes after the end.
-    fn resolve(&self, at_places: &[(TopicPartition, Position)], deadline: Duration) -> Result<HashMap<TopicPartition, i64>, Error> {
-        let mut resolved = HashMap::with_capacity(at_places.len());
-        let mut asked = TopicPartitionList::new();
-        for (name, position) in at_places {
-            self.cluster.check(name, deadline)?;
-            let offset = match position {
-                Position::Offset(offset) => {
-                    resolved.insert(name.clone(), *offset);
-                    continue;
-                }
-                Position::Beginning => Offset::Beginning,
-                Position::End => Offset::End,
-            };
-            asked.add_partition_offset(&name.topic, name.partition, offset).map_err(|e| from_kafka(&e, &name.topic))?;
-        }
-        if asked.count() > 0 {
-            self.list_offsets(&asked, deadline, &mut resolved)?;
-        }
-        Ok(resolved)
-    }
-
-    fn list_offsets(
-        &self,
-        asked: &TopicPartitionList,
-        deadline: Duration,
-        resolved: &mut HashMap<TopicPartition, i64>,
-    ) -> Result<(), Error> {
-        let until = Instant::now() + deadline;
-        'again: loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let answers = self.client.offsets_for_times(asked.clone(), left).map_err(|e| at(from_kafka(&e, ""), "list offsets"))?;
-            for answer in answers.elements() {
-                match (answer.error().map_err(|e| e.rdkafka_error_code()), answer.offset()) {
-                    (Ok(()), Offset::Offset(offset)) => {
-                        resolved.insert(TopicPartition::new(answer.topic(), answer.partition()), offset);
-                    }
-                    // A new topic's leader may not yet know that it is.
-                    (Err(Some(code)), _) if passes(code) && Instant::now() < until => {
-                        std::thread::sleep(Duration::from_millis(10));
-                        continue 'again;
-                    }
-                    (Err(Some(code)), _) => return Err(from_code(code, answer.topic())),
-                    _ => return Err(Error::Other(format!("no offset of {} {} was found", answer.topic(), answer.partition()))),
-                }
-            }
-            return Ok(());
-        }
-    }
-
     /// Reads these, and no others.
-    fn take(&mut self, positions: HashMap<TopicPartition, i64>) -> Result<(), Error> {
+    pub(crate) fn take(&mut self, positions: HashMap<TopicPartition, i64>) -> Result<(), Error> {
         self.drop_partitions();
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for (name, position) in positions {
@@ -195,81 +99,10 @@ impl KafkaConsumer {
         self.client.assign(&list).map_err(|e| from_kafka(&e, ""))
     }
 
-    fn drop_partitions(&mut self) {
+    pub(crate) fn drop_partitions(&mut self) {
         self.slots.clear();
         self.partitions.clear();
         self.ready.clear();
-    }
-
-    /// Serves librdkafka's events and does what the group wants. What has to wait for the cluster is tried again: says when.
-    fn follow_group(&mut self) -> Result<Option<Instant>, Error> {
-        loop {
-            let swallowed = self.client.context().swallowed();
-            match self.client.poll(Duration::ZERO) {
-                None if swallowed == self.client.context().swallowed() => break,
-                None | Some(Ok(_)) => {}
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(Error::Broken(code.to_string())),
-                Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(code) if passes(code) || code == Code::PartitionEOF => {}
-                    // librdkafka rejoins by itself.
-                    Some(Code::PollExceeded | Code::UnknownMemberId | Code::IllegalGeneration) => {}
-                    _ => return Err(from_kafka(&error, "")),
-                },
-            }
-        }
-        while let Some(change) = self.client.context().next_change() {
-            match change {
-                Change::Revoke => self.revoke()?,
-                // It has left the group meanwhile.
-                Change::Assign(_) if self.membership.is_none() => self.revoke()?,
-                Change::Assign(partitions) => match self.begin(&partitions) {
-                    Err(Error::Timeout(_) | Error::Unreachable(_)) => {
-                        self.client.context().put_back(Change::Assign(partitions));
-                        return Ok(Some(Instant::now() + TRY_AGAIN));
-                    }
-                    result => result?,
-                },
-            }
-        }
-        Ok(None)
-    }
-
-    /// Continues from the committed offsets.
-    fn begin(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        let committed = self.committed(partitions, PATIENCE)?;
-        let mut missing = Ok(());
-        let mut places = Vec::with_capacity(partitions.len());
-        for name in partitions {
-            let position = match (committed.get(name), self.options.offset_reset) {
-                (Some(committed), _) => Position::Offset(committed.offset),
-                (None, OffsetReset::Earliest) => Position::Beginning,
-                (None, OffsetReset::Latest) => Position::End,
-                (None, OffsetReset::None) => {
-                    missing = Err(Error::NoOffset(format!("{} {}", name.topic, name.partition)));
-                    continue;
-                }
-            };
-            places.push((name.clone(), position));
-        }
-        let positions = self.resolve(&places, PATIENCE)?;
-        self.take(positions)?;
-        self.generation = self.generation.max(0) + 1;
-        if let Some(listener) = &mut self.membership {
-            listener.assigned(partitions);
-        }
-        missing
-    }
-
-    /// Gives up what it has, after the listener has committed what there is to commit.
-    fn revoke(&mut self) -> Result<(), Error> {
-        let mut held: Vec<_> = self.slots.keys().cloned().collect();
-        held.sort_unstable();
-        if let (Some(listener), false) = (&mut self.membership, held.is_empty()) {
-            let client = &self.client;
-            listener.revoked(&held, &mut |offsets| commit(client, offsets));
-        }
-        self.drop_partitions();
-        self.client.unassign().map_err(|e| from_kafka(&e, ""))
     }
 
     fn seek_to(&mut self, name: &TopicPartition, offset: i64, end: End) -> Result<(), Error> {
@@ -339,12 +172,43 @@ impl KafkaConsumer {
     }
 }
 
-/// Commits, and waits for the answer, as long as librdkafka does (`socket.timeout.ms`).
-fn commit(client: &BaseConsumer<Context>, offsets: &Offsets) -> Result<(), Error> {
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    client.commit(&list_of(offsets)?, CommitMode::Sync).map_err(|e| at(from_kafka(&e, ""), "commit"))
+fn settings(cluster: &Cluster, options: &ConsumerOptions) -> [(&'static str, String); 16] {
+    // librdkafka wants a group of every consumer; the group of one that never commits does not come to be.
+    let alone = || format!("millstream-alone-{}-{}", std::process::id(), cluster.next_client());
+    let session = options.session_timeout.as_millis();
+    [
+        ("group.id", options.group_id.clone().unwrap_or_else(alone)),
+        ("enable.auto.commit", "false".into()),
+        ("enable.auto.offset.store", "false".into()),
+        ("partition.assignment.strategy", "range".into()),
+        ("session.timeout.ms", session.to_string()),
+        ("heartbeat.interval.ms", (session / 3).clamp(1, 1000).to_string()),
+        ("max.poll.interval.ms", session.max(300_000).to_string()),
+        (
+            "auto.offset.reset",
+            match options.offset_reset {
+                OffsetReset::Earliest => "earliest".into(),
+                OffsetReset::Latest => "latest".into(),
+                OffsetReset::None => "error".into(),
+            },
+        ),
+        (
+            "isolation.level",
+            match options.isolation {
+                Isolation::ReadCommitted => "read_committed".into(),
+                Isolation::ReadUncommitted => "read_uncommitted".into(),
+            },
+        ),
+        ("enable.partition.eof", (options.isolation == Isolation::ReadCommitted).to_string()),
+        // With the default, a consumer that keeps up sleeps for a second whenever its queue is full.
+        ("fetch.queue.backoff.ms", "5".into()),
+        ("fetch.min.bytes", "1".into()),
+        // A partition that is added waits for the request that is under way.
+        ("fetch.wait.max.ms", "100".into()),
+        ("fetch.error.backoff.ms", "50".into()),
+        ("queued.min.messages", "100000".into()),
+        ("queued.max.messages.kbytes", "16384".into()),
+    ]
 }
 
 impl Consumer for KafkaConsumer {
@@ -352,7 +216,7 @@ impl Consumer for KafkaConsumer {
         if self.membership.is_some() {
             return Err(Error::State("the group assigns this consumer's partitions: unsubscribe first".into()));
         }
-        let positions = self.resolve(partitions, PATIENCE)?;
+        let positions = resolve(&self.cluster, &self.client, partitions, PATIENCE)?;
         self.take(positions)
     }
 
@@ -411,7 +275,7 @@ impl Consumer for KafkaConsumer {
 
     fn seek(&mut self, partition: &TopicPartition, position: Position) -> Result<(), Error> {
         self.partition(partition)?;
-        let resolved = self.resolve(&[(partition.clone(), position)], PATIENCE)?;
+        let resolved = resolve(&self.cluster, &self.client, &[(partition.clone(), position)], PATIENCE)?;
         resolved.into_iter().try_for_each(|(name, offset)| self.seek_to(&name, offset, End::default()))
     }
 
@@ -442,18 +306,7 @@ impl Consumer for KafkaConsumer {
         if partitions.is_empty() {
             return Ok(Offsets::new());
         }
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        partitions.iter().for_each(|name| drop(list.add_partition(&name.topic, name.partition)));
-        let found = self.client.committed_offsets(list, deadline).map_err(|e| at(from_kafka(&e, ""), "committed offsets"))?;
-        let mut offsets = Offsets::new();
-        for element in found.elements() {
-            element.error().map_err(|e| at(from_kafka(&e, element.topic()), "committed offsets"))?;
-            if let Offset::Offset(offset) = element.offset() {
-                let committed = CommittedOffset { offset, metadata: element.metadata().to_owned() };
-                offsets.insert(TopicPartition::new(element.topic(), element.partition()), committed);
-            }
-        }
-        Ok(offsets)
+        offsets::committed(&self.client, partitions, deadline)
     }
 
     fn commit(&mut self, offsets: &Offsets, _deadline: Duration) -> Result<(), Error> {
@@ -465,7 +318,7 @@ impl Consumer for KafkaConsumer {
 
     fn end_offsets(&mut self, partitions: &[TopicPartition], deadline: Duration) -> Result<HashMap<TopicPartition, i64>, Error> {
         let ends: Vec<_> = partitions.iter().map(|name| (name.clone(), Position::End)).collect();
-        let ends = self.resolve(&ends, deadline)?;
+        let ends = resolve(&self.cluster, &self.client, &ends, deadline)?;
         for (name, end) in &ends {
             let Ok(partition) = self.partition(name) else { continue };
             if partition.position < *end {

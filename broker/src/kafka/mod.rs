@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `admin` | topics |
 //! | `producer` | writing |
-//! | `consumer`, `context`, `partition` | reading |
+//! | `consumer`, `partition`, `offsets` | reading |
+//! | `membership`, `context` | what the group wants of a consumer |
 //! | `errors` | what librdkafka's errors mean in the contract |
 //!
 //! Two limits of librdkafka show through: a record's timestamp of 0 becomes the time of sending, and the generation of a group is counted
@@ -14,6 +15,8 @@ mod admin;
 mod consumer;
 mod context;
 mod errors;
+mod membership;
+mod offsets;
 mod partition;
 mod producer;
 

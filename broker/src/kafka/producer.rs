@@ -19,10 +19,9 @@ use rdkafka::{
 };
 
 use super::{
-    Cluster,
-    consumer::list_of,
-    context,
+    Cluster, context,
     errors::{at, from_code, from_kafka},
+    offsets::list_of,
 };
 use crate::{Acknowledge, Error, GroupMetadata, Offsets, ProduceBatch, Producer, ProducerOptions, Record};
 
