@@ -37,6 +37,7 @@ pub(crate) fn key(partition: i32, resource: &str, request_id: &str) -> Bytes {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

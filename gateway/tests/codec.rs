@@ -1,4 +1,5 @@
 //! The codec: tables of what is accepted and refused, and properties over every datatype.
+#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use millstream_gateway::codec::{

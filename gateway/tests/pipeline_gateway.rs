@@ -1,4 +1,5 @@
 //! The pipeline gateway over an embedded broker, with an engine that echoes and a scheduler that says what it is told to.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -170,7 +170,7 @@ impl Follower {
         created.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         let model = self.models.entry(name.into()).or_insert_with(|| {
             let (queue, shared) = (Queue::new(self.shared.options.max_in_flight), self.shared.clone());
-            Arc::new(Model { name: name.into(), version: AtomicU32::new(version), outputs, queue, shared })
+            Arc::new(Model { name: name.into(), version: AtomicU32::new(version), outputs, queue, paused: AtomicBool::new(false), shared })
         });
         model.version.store(version, Ordering::Relaxed);
         let partitions = (0..partitions).map(|partition| TopicPartition { topic: inputs.clone(), partition }).collect();

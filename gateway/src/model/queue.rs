@@ -73,6 +73,7 @@ impl<W> Queue<W> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -78,7 +78,6 @@ impl Reader {
 struct Topic {
     model: Arc<Model>,
     partitions: HashMap<i32, Arc<Progress>>,
-    paused: bool,
 }
 
 /// Law: a partition's committed offset never passes a record that is not answered.
@@ -115,7 +114,7 @@ impl Loop {
                     Err(mpsc::TryRecvError::Empty) => break,
                 }
             }
-            if self.relieved.swap(false, Ordering::AcqRel)
+            if self.relieved.swap(false, Ordering::SeqCst)
                 && let Err(error) = self.resume()
             {
                 tracing::warn!(%error, "cannot resume reading requests");
@@ -152,8 +151,8 @@ impl Loop {
             let (key, work) = (record.record.key.clone(), Work { record, partition: batch.from.partition, progress: progress.clone() });
             if let Some(first) = topic.model.queue.push(key, work) {
                 let (relieved, waker, low) = (self.relieved.clone(), self.waker.clone(), self.max_queued / 2);
-                self.runtime.spawn(topic.model.clone().run(first, move |queued| {
-                    if queued == low && !relieved.swap(true, Ordering::AcqRel) {
+                self.runtime.spawn(topic.model.clone().run(first, move |model| {
+                    if model.paused.load(Ordering::SeqCst) && model.queue.queued() <= low && !relieved.swap(true, Ordering::SeqCst) {
                         waker.wake();
                     }
                 }));
@@ -166,9 +165,10 @@ impl Loop {
         if self.topics.contains_key(&name) {
             return Ok(());
         }
+        self.commit();
         let committed = self.consumer.committed(&partitions, Self::DEADLINE)?;
         let progress = |p: &TopicPartition| (p.partition, Arc::new(Progress::new(committed.get(p).map(|c| c.offset))));
-        let topic = Topic { model, partitions: partitions.iter().map(progress).collect(), paused: false };
+        let topic = Topic { model, partitions: partitions.iter().map(progress).collect() };
         partitions.iter().for_each(|p| drop(self.leaving.remove(p)));
         self.topics.insert(name.clone(), topic);
         self.assign().inspect_err(|_| drop(self.topics.remove(&name)))?;
@@ -201,24 +201,33 @@ impl Loop {
             return self.assign();
         }
         // An assignment forgets what was paused.
-        let paused: Vec<_> = self.topics.iter().filter(|(_, t)| t.paused).flat_map(|(name, t)| partitions(name, t)).collect();
+        let paused: Vec<_> =
+            self.topics.iter().filter(|(_, t)| t.model.paused.load(Ordering::SeqCst)).flat_map(|(name, t)| partitions(name, t)).collect();
         if paused.is_empty() { Ok(()) } else { self.consumer.pause(&paused) }
     }
 
     fn pause_long(&mut self) -> Result<(), BrokerError> {
-        for (name, topic) in self.topics.iter_mut().filter(|(_, t)| !t.paused && t.model.queue.queued() > self.max_queued) {
-            self.consumer.pause(&partitions(name, topic))?;
-            topic.paused = true;
-            // It may have become short again before it was paused.
-            self.relieved.store(topic.model.queue.queued() <= self.max_queued / 2, Ordering::Release);
+        for (name, topic) in &self.topics {
+            let Model { queue, paused, .. } = &*topic.model;
+            if !paused.load(Ordering::SeqCst) && queue.queued() > self.max_queued {
+                self.consumer.pause(&partitions(name, topic))?;
+                paused.store(true, Ordering::SeqCst);
+                // Its last work may have ended before that was said.
+                if queue.queued() <= self.max_queued / 2 {
+                    self.relieved.store(true, Ordering::SeqCst);
+                }
+            }
         }
         Ok(())
     }
 
     fn resume(&mut self) -> Result<(), BrokerError> {
-        for (name, topic) in self.topics.iter_mut().filter(|(_, t)| t.paused && t.model.queue.queued() <= self.max_queued / 2) {
-            self.consumer.resume(&partitions(name, topic))?;
-            topic.paused = false;
+        for (name, topic) in &self.topics {
+            let Model { queue, paused, .. } = &*topic.model;
+            if paused.load(Ordering::SeqCst) && queue.queued() <= self.max_queued / 2 {
+                self.consumer.resume(&partitions(name, topic))?;
+                paused.store(false, Ordering::SeqCst);
+            }
         }
         Ok(())
     }

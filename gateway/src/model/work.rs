@@ -4,7 +4,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -48,12 +48,14 @@ pub(crate) struct Model {
     pub version: AtomicU32,
     pub outputs: Arc<str>,
     pub queue: Queue<Work>,
+    /// Its topic is not read because its queue is long.
+    pub paused: AtomicBool,
     pub shared: Arc<Shared>,
 }
 
 impl Model {
     /// Runs work, and then what has become ready meanwhile. `relieved` is called after each.
-    pub async fn run(self: Arc<Self>, first: (Option<Bytes>, Work), relieved: impl Fn(usize)) {
+    pub async fn run(self: Arc<Self>, first: (Option<Bytes>, Work), relieved: impl Fn(&Self)) {
         let mut next = Some(first);
         while let Some((key, work)) = next {
             let offset = work.record.offset;
@@ -66,7 +68,7 @@ impl Model {
             }
             work.progress.done(offset);
             next = self.queue.finish(key.as_ref());
-            relieved(self.queue.queued());
+            relieved(&self);
         }
     }
 
@@ -139,11 +141,9 @@ impl Model {
                 out.append(name, value);
             }
         }
-        let internal = format!("{}_{}", self.name, self.version.load(Ordering::Relaxed));
-        for (name, value) in [(headers::MODEL, &*self.name), (headers::INTERNAL_MODEL, internal.as_str())] {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                out.insert(name, value);
-            }
+        // Which version answers is the server's choice: while one replaces another only it knows.
+        if let Ok(value) = HeaderValue::from_str(&self.name) {
+            out.insert(headers::MODEL, value);
         }
         out
     }

@@ -119,6 +119,7 @@ impl Drop for Waiting {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,5 +1,5 @@
 //! What the tests put around a gateway: a scheduler that says what it is told to, and a small HTTP client.
-#![allow(dead_code)] // not every test file needs all of it
+#![allow(clippy::unwrap_used, dead_code)] // not every test file needs all of it
 
 use std::{collections::HashMap, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
