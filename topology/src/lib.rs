@@ -30,7 +30,7 @@ pub use context::{
 };
 pub use data::Data;
 pub use error::{Error, ErrorKind};
-pub use graph::{InternalTopic, OffsetReset, Subtopology, Topology};
+pub use graph::{InternalTopic, hash_order_with_capacity, OffsetReset, Subtopology, Topology};
 pub use name::check as check_name;
 pub use node::{AnyNode, Assembly, Children, Node, NodeMaker, SourceMaker};
 pub use queue::{InvalidTimestamp, SourceDef, SourceQueue, TimestampExtractor};

@@ -133,7 +133,7 @@ pub struct Assembly<'a> {
     pub(crate) name: Arc<str>,
     pub(crate) children: Vec<&'a AnyNode>,
     pub(crate) stores: &'a StoreSet,
-    pub(crate) connected: Option<&'a std::collections::BTreeSet<Arc<str>>>,
+    pub(crate) connected: Option<&'a [Arc<str>]>,
     pub(crate) config: &'a crate::context::TaskConfig,
     pub(crate) shared: &'a RefCell<HashMap<Arc<str>, Rc<dyn Any>>>,
 }
@@ -163,7 +163,7 @@ impl Assembly<'_> {
 
     /// A store that is connected to the node, or a global one.
     pub fn store<S: Clone + 'static>(&self, name: &str) -> Result<S, Error> {
-        let connected = self.connected.is_some_and(|stores| stores.contains(name));
+        let connected = self.connected.is_some_and(|stores| stores.iter().any(|store| &**store == name));
         let store = self.stores.get(name).filter(|store| connected || store.is_global()).ok_or_else(|| {
             let text = format!("{} uses store {name}, which is not connected to it: add it to the processor's stores", self.name);
             Error::new(ErrorKind::Streams, text)

@@ -33,9 +33,12 @@ impl Headers {
         self.shared().borrow_mut().push(Header { name: name.into(), value });
     }
 
-    /// A copy that shares nothing.
+    /// A copy that shares nothing. Who makes a new record of one copies its headers; who passes a record on does not.
     pub fn copied(&self) -> Self {
-        self.to_vec().into()
+        match &self.0 {
+            Some(headers) if !headers.borrow().is_empty() => Self(Some(Rc::new(RefCell::new(headers.borrow().clone())))),
+            _ => Self(None),
+        }
     }
 
     /// The headers, in order.
@@ -90,19 +93,19 @@ impl<K, V> Record<K, V> {
         Self { key, value, timestamp, headers: Headers::empty() }
     }
 
-    /// The same record with another key.
+    /// A copy with another key.
     pub fn with_key<L>(self, key: L) -> Record<L, V> {
-        Record { key, value: self.value, timestamp: self.timestamp, headers: self.headers }
+        Record { key, value: self.value, timestamp: self.timestamp, headers: self.headers.copied() }
     }
 
-    /// The same record with another value.
+    /// A copy with another value.
     pub fn with_value<W>(self, value: W) -> Record<K, W> {
-        Record { key: self.key, value, timestamp: self.timestamp, headers: self.headers }
+        Record { key: self.key, value, timestamp: self.timestamp, headers: self.headers.copied() }
     }
 
-    /// The same record at another time.
+    /// A copy at another time.
     pub fn with_timestamp(self, timestamp: i64) -> Self {
-        Self { timestamp, ..self }
+        Self { timestamp, headers: self.headers.copied(), ..self }
     }
 
     /// The same record with other headers.

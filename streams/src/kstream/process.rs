@@ -83,7 +83,8 @@ impl<K: Data, V: Data> KStream<K, V> {
             }
         };
         let mut node = GraphNode::new(name.clone(), Kind::Plain, write);
-        (node.key_changing, node.value_changing) = (key_changing, true);
+        // The optimiser does not know of it, as in Kafka Streams: no repartition is moved above a processor.
+        node.value_changing = false;
         let node = graph.add(&[self.node], node);
         self.derived(name, node, key_changing || self.repartition_required, (None, None))
     }

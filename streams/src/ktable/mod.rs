@@ -2,6 +2,7 @@
 
 mod change;
 mod foreign_key;
+mod global;
 mod group;
 mod join;
 mod source;
@@ -15,6 +16,7 @@ use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 use millstream_topology::{Assembly, Data, Error, SerdeRef, TaskContext, ValueAndTimestamp};
 
 pub(crate) use change::ChangeSerde;
+pub use global::GlobalKTable;
 pub(crate) use source::TableSource;
 pub(crate) use store::{Store, StoreSpec};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use millstream_topology::{
-    Assembly, Change, Children, Data, DefaultSerde, Error, Node, Record, SourceDef, TaskContext, Topology,
+    Assembly, Change, Children, Data, DefaultSerde, Error, Node, NodeMaker, Record, SourceDef, TaskContext, Topology,
 };
 
 use super::{KTable, Store, StoreSpec, TableNode, View};
@@ -47,23 +47,31 @@ impl<K: Data<Present = K>, V: Data<Present = V>> TableSource<K, V> {
         L: Data<Present = K>,
         W: Data<Present = V>,
     {
-        let (store, flags) = (self.store.clone(), self.flags.clone());
+        let this = Self { store: self.store.clone(), flags: self.flags.clone() };
         move |topology, parents, is_changelog| {
-            let (stored, send_old) = (flags.stored.load(Relaxed), flags.send_old.load(Relaxed));
-            let store_name = stored.then(|| store.name.clone());
-            let make = move |assembly: &mut Assembly<'_>| {
-                let children = assembly.children()?;
-                let store = StoreSpec::<K, V>::open_for(store_name.as_ref(), assembly, &children, send_old)?;
-                Ok(Source { store, send_old, children })
-            };
-            topology.add_processor(&name, parents, maker::<L, W, _, _>(make))?;
-            if stored {
-                let mut def = store.def()?;
+            topology.add_processor(&name, parents, this.maker::<L, W>())?;
+            if this.flags.stored.load(Relaxed) {
+                let mut def = this.store.def()?;
                 def.logging &= !is_changelog;
                 topology.add_store(def, &[&name])?;
             }
             Ok(())
         }
+    }
+
+    /// What makes the node, with its store if the table is stored by now.
+    pub fn maker<L, W>(&self) -> NodeMaker
+    where
+        L: Data<Present = K>,
+        W: Data<Present = V>,
+    {
+        let (stored, send_old) = (self.flags.stored.load(Relaxed), self.flags.send_old.load(Relaxed));
+        let store_name = stored.then(|| self.store.name.clone());
+        maker::<L, W, _, _>(move |assembly: &mut Assembly<'_>| {
+            let children = assembly.children()?;
+            let store = StoreSpec::<K, V>::open_for(store_name.as_ref(), assembly, &children, send_old)?;
+            Ok(Source { store, send_old, children })
+        })
     }
 }
 
@@ -207,7 +215,7 @@ impl<L: Data, W: Data> Node<L, W> for Source<L::Present, W::Present> {
         };
         let new = value.into_present();
         let Some(store) = &self.store else {
-            return self.children.forward(context, Record { key, value: Change::new(new, None), timestamp, headers });
+            return self.children.forward(context, Record { key, value: Change::new(new, None), timestamp, headers: headers.copied() });
         };
         let old = if self.send_old { store.get(&key)?.map(|row| row.value) } else { None };
         store.update(&self.children, context, Record { key, value: Change::new(new, old), timestamp, headers })

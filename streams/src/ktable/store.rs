@@ -237,6 +237,7 @@ impl<K: Data, V: Data> Store<K, V> {
         context: &mut TaskContext,
         mut record: Record<K, Change<V>>,
     ) -> Result<(), Error> {
+        record.headers = record.headers.copied();
         let Record { key, value: change, timestamp, .. } = &mut record;
         match self {
             Self::Timestamped(store) => {
@@ -263,7 +264,7 @@ impl<K: Data, V: Data> Store<K, V> {
             let old = old.map(|row| handle.read(&row)).transpose()?;
             let timestamp = new.as_ref().map_or(context.record.timestamp, |row| row.timestamp);
             let change = Change::new(new.map(|row| row.value), old.map(|row| row.value));
-            let record = Record { key: handle.read_key(key)?, value: change, timestamp, headers: context.record.headers.clone() };
+            let record = Record { key: handle.read_key(key)?, value: change, timestamp, headers: context.record.headers.copied() };
             children.forward(context, record)
         };
         store.set_flush_listener(Box::new(listener), send_old);

@@ -53,6 +53,6 @@ struct ToStream<K, V>(Children<K, Option<V>>);
 impl<K: Data, V: Data> Node<K, Change<V>> for ToStream<K, V> {
     fn process(&mut self, context: &mut TaskContext, record: Record<K, Change<V>>) -> Result<(), Error> {
         let Record { key, value, timestamp, headers } = record;
-        self.0.forward(context, Record { key, value: value.new, timestamp, headers })
+        self.0.forward(context, Record { key, value: value.new, timestamp, headers: headers.copied() })
     }
 }

@@ -16,7 +16,7 @@ where
 {
     fn process(&mut self, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
         for (key, value) in (self.mapper)(&record.key, &record.value) {
-            self.children.forward(context, Record { key, value, timestamp: record.timestamp, headers: record.headers.clone() })?;
+            self.children.forward(context, Record { key, value, timestamp: record.timestamp, headers: record.headers.copied() })?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ impl<K: Data, V: Data, L: Data, W: Data, F: Fn(K, V) -> (L, W) + 'static> Node<K
     fn process(&mut self, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
         let Record { key, value, timestamp, headers } = record;
         let (key, value) = (self.mapper)(key, value);
-        self.children.forward(context, Record { key, value, timestamp, headers })
+        self.children.forward(context, Record { key, value, timestamp, headers: headers.copied() })
     }
 }
 

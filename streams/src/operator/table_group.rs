@@ -28,7 +28,7 @@ where
         let (new, old) = (new.and_then(select), old.and_then(select));
         let mut forward = |key, new, old| {
             let value = Change { new, old, is_latest };
-            self.children.forward(context, Record { key, value, timestamp, headers: headers.clone() })
+            self.children.forward(context, Record { key, value, timestamp, headers: headers.copied() })
         };
         match (new, old) {
             (Some((key, new)), Some((old_key, old))) if key == old_key => forward(key, Some(new), Some(old)),

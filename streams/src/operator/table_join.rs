@@ -10,7 +10,9 @@ use std::{
     },
 };
 
-use millstream_topology::{Assembly, Change, Children, Data, Error, Node, NodeMaker, Record, TaskContext, ValueAndTimestamp};
+use millstream_topology::{
+    Assembly, Change, Children, Data, Error, Node, NodeMaker, Record, TaskContext, ValueAndTimestamp, hash_order_with_capacity,
+};
 
 use crate::{
     kstream::maker,
@@ -116,14 +118,21 @@ where
             return store.view();
         }
         let (left, right, joiner, kind) = (self.left_view.clone(), self.right_view.clone(), self.joiner.clone(), self.kind);
-        let mut stores = left.stores.clone();
-        stores.extend(right.stores.iter().filter(|store| !left.stores.contains(store)).cloned());
+        // As Kafka Streams collects them: both sides' views collect in a set, the merger both views in another.
+        let (one, other) = (union(&left.stores, &right.stores), union(&right.stores, &left.stores));
+        let stores = union(&one, &other);
         let make = move |assembly: &Assembly<'_>| {
             let getter = JoinedGetter { left: (left.make)(assembly)?, right: (right.make)(assembly)?, joiner: joiner.clone(), kind };
             Ok(Box::new(getter) as Box<dyn Getter<K, W>>)
         };
         View { stores, make: Arc::new(make) }
     }
+}
+
+/// The stores of two views, in the order of the set in which Kafka Streams collects them: it shows in the description of the topology.
+fn union(one: &[Arc<str>], other: &[Arc<str>]) -> Vec<Arc<str>> {
+    let all = one.iter().chain(other.iter().filter(|store| !one.contains(store))).cloned();
+    hash_order_with_capacity(one.len() + other.len(), all, |store| store)
 }
 
 struct Side<K, V, O, W, F> {
@@ -152,7 +161,7 @@ impl<K: Data, V: Data, O: Data, W: Data, F: Fn(Option<&V>, Option<&O>) -> Option
         let other = other.map(|row| row.value);
         let new = (self.join)(new.as_ref(), other.as_ref());
         let old = if self.send_old { (self.join)(old.as_ref(), other.as_ref()) } else { None };
-        self.children.forward(context, Record { key, value: Change { new, old, is_latest }, timestamp, headers })
+        self.children.forward(context, Record { key, value: Change { new, old, is_latest }, timestamp, headers: headers.copied() })
     }
 }
 

@@ -101,7 +101,7 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, V) -> Option<W> + 'static> Node<K, Cha
         if new.is_none() && old.is_none() && self.send_old && !self.forward_nothing {
             return Ok(());
         }
-        let record = Record { key, value: Change { new, old, is_latest }, timestamp, headers };
+        let record = Record { key, value: Change { new, old, is_latest }, timestamp, headers: headers.copied() };
         match &self.store {
             Some(store) => store.update(&self.children, context, record),
             None => self.children.forward(context, record),

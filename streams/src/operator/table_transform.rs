@@ -156,7 +156,7 @@ where
             Some(store) => store.get(&key)?.map(|row| row.value),
             None => self.transformer.transform(context, &key, old.as_ref())?.into_present(),
         };
-        let record = Record { key, value: Change { new, old, is_latest }, timestamp, headers };
+        let record = Record { key, value: Change { new, old, is_latest }, timestamp, headers: headers.copied() };
         match &self.store {
             Some(store) => store.update(&self.children, context, record),
             None => self.children.forward(context, record),

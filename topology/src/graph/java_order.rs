@@ -7,9 +7,14 @@ fn string_hash(text: &str) -> u32 {
 
 /// The order in which Java's `HashSet` iterates over these, inserted in this order.
 pub fn hash_order<T>(items: impl IntoIterator<Item = T>, name: impl Fn(&T) -> &str) -> Vec<T> {
+    hash_order_with_capacity(16, items, name)
+}
+
+/// The same, of a set with an initial capacity: smaller sets have other orders.
+pub fn hash_order_with_capacity<T>(capacity: usize, items: impl IntoIterator<Item = T>, name: impl Fn(&T) -> &str) -> Vec<T> {
     let mut items: Vec<T> = items.into_iter().collect();
-    let mut buckets = 16;
-    while items.len() > buckets / 4 * 3 {
+    let mut buckets = capacity.next_power_of_two();
+    while items.len() > buckets * 3 / 4 {
         buckets *= 2;
     }
     items.sort_by_key(|item| {

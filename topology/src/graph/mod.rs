@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+pub use java_order::hash_order_with_capacity;
 pub use subtopologies::Subtopology;
 
 use crate::{
@@ -39,7 +40,8 @@ pub struct InternalTopic {
 
 pub(crate) enum NodeKind {
     Source { topics: Vec<Arc<str>>, make: SourceMaker },
-    Processor { make: NodeMaker, stores: BTreeSet<Arc<str>> },
+    /// Stores in the order in which they were connected, which shows in the order of Java's hash sets.
+    Processor { make: NodeMaker, stores: Vec<Arc<str>> },
     Sink { topic: Option<Arc<str>>, make: NodeMaker },
 }
 
@@ -96,7 +98,7 @@ impl Topology {
     /// Adds a processor below `parents`.
     pub fn add_processor<S: AsRef<str>>(&mut self, name: &str, parents: &[S], make: NodeMaker) -> Result<(), Error> {
         let parents = self.check_parents(name, parents)?;
-        self.add(name, parents, NodeKind::Processor { make, stores: BTreeSet::new() });
+        self.add(name, parents, NodeKind::Processor { make, stores: vec![] });
         Ok(())
     }
 
@@ -140,7 +142,7 @@ impl Topology {
         self.global_topics.insert(topic.clone());
         self.source_changelogs.insert(store.name.clone(), topic.clone());
         self.add(source.0, vec![], NodeKind::Source { topics: vec![topic], make: source.1 });
-        let stores = BTreeSet::from([store.name.clone()]);
+        let stores = vec![store.name.clone()];
         self.add(processor.0, vec![source.0.into()], NodeKind::Processor { make: processor.1, stores });
         self.global_stores.insert(store.name.clone(), store);
         Ok(())
@@ -159,7 +161,9 @@ impl Topology {
         let NodeKind::Processor { stores, .. } = &mut self.nodes[at].kind else {
             return Err(topology(format!("{processor}: stores connect to processors, not to sources or sinks")));
         };
-        stores.insert(store.clone());
+        if !stores.contains(&store) {
+            stores.push(store.clone());
+        }
         let users = self.store_users.entry(store).or_default();
         if let Some(&first) = users.first() {
             self.groups.unite(first, at);

@@ -1,9 +1,16 @@
 //! Tasks: one sub-topology at one partition, ready to run.
 
 mod punctuation;
+mod turns;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
 
+use self::turns::Turns;
 use crate::{
     context::{Output, PunctuationType, RecordContext, TaskConfig, TaskContext, TaskId},
     error::{Error, ErrorKind},
@@ -35,6 +42,9 @@ pub struct TaskEnv {
 pub struct Task {
     context: TaskContext,
     queues: Vec<Box<dyn SourceQueue>>,
+    turns: Turns,
+    /// Queues that have records but no turn yet.
+    arrived: VecDeque<usize>,
     consumed: HashMap<Arc<str>, i64>,
     nodes: Vec<AnyNode>,
     stores: StoreSet,
@@ -82,7 +92,7 @@ impl Task {
             let below = nodes.iter().filter(|&&child| topology.nodes[child].parents.contains(&def.name));
             let children = below.map(|child| &made[child]).collect();
             let connected = match &def.kind {
-                NodeKind::Processor { stores, .. } => Some(stores),
+                NodeKind::Processor { stores, .. } => Some(&stores[..]),
                 _ => None,
             };
             let mut assembly = Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config, shared: &shared };
@@ -105,6 +115,8 @@ impl Task {
         Ok(Self {
             context: TaskContext::new(env.config.clone(), id, env.wall_clock),
             queues,
+            turns: Turns::default(),
+            arrived: VecDeque::new(),
             consumed: HashMap::new(),
             nodes: in_order.into_iter().map(|(_, node)| node).collect(),
             stores,
@@ -142,8 +154,11 @@ impl Task {
 
     /// Appends a record to a topic's queue.
     pub fn push(&mut self, topic: &str, offset: i64, record: RawRecord) -> Result<(), Error> {
-        let queue = self.queue(topic)?;
-        queue.push(offset, record);
+        let at = self.queue(topic)?;
+        if self.queues[at].is_empty() {
+            self.arrived.push_back(at);
+        }
+        self.queues[at].push(offset, record);
         Ok(())
     }
 
@@ -154,17 +169,18 @@ impl Task {
 
     /// Processes the record with the lowest timestamp, and the stream-time punctuators that are due after it. `false`: none waits.
     pub fn process(&mut self) -> Result<bool, Error> {
-        let mut best: Option<(i64, usize)> = None;
-        for (i, queue) in self.queues.iter_mut().enumerate() {
-            if let Some(timestamp) = queue.head_timestamp(&mut self.context)?
-                && best.is_none_or(|(lowest, _)| timestamp < lowest)
-            {
-                best = Some((timestamp, i));
+        while let Some(at) = self.arrived.pop_front() {
+            if let Some(timestamp) = self.queues[at].head_timestamp(&mut self.context)? {
+                self.turns.offer(timestamp, at);
             }
         }
-        let Some((_, i)) = best else { return Ok(false) };
+        let Some(at) = self.turns.take() else { return Ok(false) };
         self.has_work = true;
-        self.queues[i].process(&mut self.context)?;
+        let outcome = self.queues[at].process(&mut self.context);
+        if !self.queues[at].is_empty() {
+            self.arrived.push_front(at);
+        }
+        outcome?;
         self.punctuate(PunctuationType::StreamTime, self.context.stream_time)?;
         Ok(true)
     }
@@ -223,7 +239,8 @@ impl Task {
 
     /// Continues with the times that were committed before a restart.
     pub fn set_partition_time(&mut self, topic: &str, time: i64) -> Result<(), Error> {
-        self.queue(topic)?.set_partition_time(time);
+        let at = self.queue(topic)?;
+        self.queues[at].set_partition_time(time);
         self.context.stream_time = self.context.stream_time.max(time);
         Ok(())
     }
@@ -263,9 +280,9 @@ impl Task {
         &mut self.context
     }
 
-    fn queue(&mut self, topic: &str) -> Result<&mut Box<dyn SourceQueue>, Error> {
+    fn queue(&self, topic: &str) -> Result<usize, Error> {
         let id = self.context.task;
-        self.queues.iter_mut().find(|queue| &**queue.topic() == topic).ok_or_else(|| {
+        self.queues.iter().position(|queue| &**queue.topic() == topic).ok_or_else(|| {
             Error::new(ErrorKind::IllegalArgument, format!("task {id} does not read topic {topic}: name one of its source topics"))
         })
     }

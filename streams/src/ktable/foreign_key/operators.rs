@@ -39,7 +39,7 @@ impl<K: Data, V: Data, KO: Data, F: Fn(&K, &V) -> Option<KO> + 'static> Node<K, 
         let hash = new.as_ref().map(|new| self.value_serde.serialize(new)).transpose()?.map(|bytes| hash(&bytes));
         let send = |context: &mut TaskContext, foreign_key: Option<KO>, instruction| {
             let value = Subscription { hash, instruction, key: key.clone(), partition };
-            self.children.forward(context, Record { key: foreign_key, value, timestamp, headers: headers.clone() })
+            self.children.forward(context, Record { key: foreign_key, value, timestamp, headers: headers.copied() })
         };
         if self.is_left_join {
             if old.is_none() && new.is_none() {
@@ -91,7 +91,8 @@ impl<K: Data, KO: Data> Node<Option<KO>, Subscription<K>> for Receive<K, KO> {
                 self.store.put(context, &combined_key(&foreign_key, &key), row)?;
             }
         }
-        self.children.forward(context, record)
+        let headers = record.headers.copied();
+        self.children.forward(context, record.with_headers(headers))
     }
 }
 
@@ -115,7 +116,7 @@ impl<K: Data, KO: Data, VO: Data> Node<Option<KO>, Subscription<K>> for Answer<K
             Instruction::DeleteAndAnswer => None,
             Instruction::Answer | Instruction::AnswerIfPresent => row.map(|row| row.value),
         };
-        self.children.forward(context, Record { key, value: Response { hash, value, partition }, timestamp, headers })
+        self.children.forward(context, Record { key, value: Response { hash, value, partition }, timestamp, headers: headers.copied() })
     }
 }
 
@@ -138,7 +139,7 @@ impl<K: Data, KO: Data, VO: Data> Node<KO, Change<VO>> for FanOut<K, KO, VO> {
         for row in self.store.prefix_scan(&prefix) {
             let Subscription { hash, key, partition, .. } = row?.1.value;
             let value = Response { hash, value: new.clone(), partition };
-            self.children.forward(context, Record { key, value, timestamp, headers: headers.clone() })?;
+            self.children.forward(context, Record { key, value, timestamp, headers: headers.copied() })?;
         }
         Ok(())
     }
