@@ -21,7 +21,7 @@ fn main() -> Result<(), Error> {
     prices.pipe("hat".into(), Some(25), 2_000)?;
 
     for (thing, worth) in driver.output_topic::<String, Option<i64>>("worth").read_key_values()? {
-        println!("{thing}s in stock are worth {worth:?}");
+        println!("{thing}s in stock are worth {}", worth.unwrap_or_default());
     }
     let history: VersionedKeyValueStore<String, i64> = driver.store("price-history").expect("the program names its store");
     for time in [500, 1_500, 2_500, 3_500] {
