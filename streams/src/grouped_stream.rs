@@ -9,8 +9,8 @@ use crate::{
     builder::graph::{Graph, GraphNode, Kind, NodeId, RepartitionNames, Written},
     kstream::repartition_node,
     ktable::{StoreSpec, TableNode},
-    operator::{Aggregate, AggregateNode, Count},
-    options::{Grouped, Materialized},
+    operator::{Aggregate, AggregateNode, Count, Counter},
+    options::{Grouped, Materialized, Named},
 };
 
 /// A stream whose records are about to be aggregated by key.
@@ -42,13 +42,18 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         Self { stream, key, value, name: grouped.name, repartition: Default::default() }
     }
 
-    /// How many records there are of each key. Records without a key or a value are dropped.
-    pub fn count(&self) -> KTable<K::Present, i64> {
-        self.do_count(self.counted())
+    /// The same for all handles of this grouping.
+    pub(crate) fn id(&self) -> *const () {
+        std::rc::Rc::as_ptr(&self.repartition).cast()
     }
 
-    /// The same, with options.
-    pub fn count_with(&self, materialized: Materialized<K::Present, i64>) -> KTable<K::Present, i64> {
+    /// How many records there are of each key. Records without a key or a value are dropped.
+    pub fn count(&self) -> KTable<K::Present, i64> {
+        self.count_as(i64::default_serde())
+    }
+
+    /// The same, with options; in any type that can count.
+    pub fn count_with<C: Counter>(&self, materialized: Materialized<K::Present, C>) -> KTable<K::Present, C> {
         if materialized.store_name.is_none() {
             // Kafka Streams spends a number here, and names of later nodes depend on it.
             self.stream.builder.graph.borrow_mut().generate_store("KSTREAM-AGGREGATE-");
@@ -57,16 +62,21 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     }
 
     /// The same, with a named node.
-    pub fn count_named(&self, named: crate::Named) -> KTable<K::Present, i64> {
-        self.do_count(self.counted().name(named.0))
+    pub fn count_named(&self, named: Named) -> KTable<K::Present, i64> {
+        self.count_as_named(named, i64::default_serde())
     }
 
-    /// Options for a count with this grouping's serdes.
-    pub(crate) fn counted(&self) -> Materialized<K::Present, i64> {
-        Materialized::with_value(i64::default_serde())
+    /// The same as [`count`](Self::count) in another type that can count, also as far as generated names go.
+    pub fn count_as<C: Counter>(&self, value: SerdeRef<C>) -> KTable<K::Present, C> {
+        self.do_count(Materialized::with_value(value))
     }
 
-    fn do_count(&self, materialized: Materialized<K::Present, i64>) -> KTable<K::Present, i64> {
+    /// The same, with a named node.
+    pub fn count_as_named<C: Counter>(&self, named: Named, value: SerdeRef<C>) -> KTable<K::Present, C> {
+        self.do_count(Materialized::with_value(value).name(named.0))
+    }
+
+    fn do_count<C: Counter>(&self, materialized: Materialized<K::Present, C>) -> KTable<K::Present, C> {
         self.aggregate_as("KSTREAM-AGGREGATE-", materialized, Count)
     }
 

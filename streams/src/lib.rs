@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 
 mod builder;
+mod cogrouped_stream;
 pub mod embed;
 mod grouped_stream;
 mod grouped_table;
@@ -51,20 +52,22 @@ mod windowed_stream;
 mod windows;
 
 pub use builder::{Optimization, StreamsBuilder, TopologyConfig};
+pub use cogrouped_stream::{CogroupedKStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream};
 pub use grouped_stream::KGroupedStream;
 pub use grouped_table::KGroupedTable;
 pub use kstream::{BranchedKStream, KStream};
-pub use ktable::KTable;
+pub use ktable::{GlobalKTable, KTable};
 pub use millstream_topology::{
-    Change, Data, DefaultSerde, Error, ErrorKind, Header, Headers, InvalidTimestamp, OffsetReset, OnError, RawRecord, Record, Serde,
-    SerdeError, SerdeRef, SessionWindowedSerde, TaskConfig, TaskContext, TimeWindowedSerde, TimestampExtractor, Topology, ValueAndTimestamp,
-    Window, Windowed, data, store::StoreType,
+    Change, Data, DefaultSerde, Error, ErrorKind, Header, Headers, InvalidTimestamp, OffsetReset, OnError, PunctuationType, RawRecord,
+    Record, RecordMetadata, Serde, SerdeError, SerdeRef, SessionWindowedSerde, TaskConfig, TaskContext, TaskId, TimeWindowedSerde,
+    TimestampExtractor, Topology, ValueAndTimestamp, Window, Windowed, data,
+    store::{self, StoreType},
 };
 pub use operator::{Counter, TransformerContext, ValueTransformerWithKey};
 pub use options::{
-    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Materialized, Named, Produced, Repartitioned, StreamJoined, StrictBufferConfig, Suppressed, TableJoined,
+    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Joined, Materialized, Named, Produced, Repartitioned, StreamJoined, StrictBufferConfig, Suppressed, TableJoined,
 };
-pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, Schedule};
+pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, ProcessorTopology, Schedule};
 pub use runtime::{KafkaStreams, ProcessingGuarantee, State, StreamsConfig, StreamsError};
 pub use test_driver::{TestDriverConfig, TestInputTopic, TestOutputTopic, TestRecord, TopologyTestDriver};
 pub use windowed_stream::{SessionWindowedKStream, TimeWindowedKStream};

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use millstream::{Error, TopologyTestDriver, ValueAndTimestamp, Windowed};
-use millstream_topology::store::{AnyStore, KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, VersionedKeyValueStore, WindowStore};
+use millstream::{
+    Error, TopologyTestDriver, ValueAndTimestamp, Windowed,
+    store::{AnyStore, KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, VersionedKeyValueStore, WindowStore},
+};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
     run::Stop,
-    scenario::{Scenario, Step},
+    scenario::{Op, Scenario, Step, StoreFormat},
     value::{Type, Value, java_text, unhex},
 };
 
@@ -22,11 +24,26 @@ pub fn dump(driver: &TopologyTestDriver, scenario: &Scenario, steps: &[Json]) ->
             }
             continue;
         }
-        if let Some(rows) = rows(&*store).transpose().map_err(|e| Stop::Bad(format!("store {}: {e}", store.name())))? {
+        if let Some(mut rows) = rows(&*store).transpose().map_err(|e| Stop::Bad(format!("store {}: {e}", store.name())))? {
+            if scenario.config.store_format == StoreFormat::Headers && !is_users(store.name(), scenario) {
+                add_headers(&mut rows);
+            }
             stores.insert(store.name().to_string(), rows);
         }
     }
     Ok(stores.into())
+}
+
+/// Whether a store was added by name, not made by an operation.
+fn is_users(store: &str, scenario: &Scenario) -> bool {
+    scenario.topology.iter().any(|op| matches!(op, Op::AddStateStore(op) | Op::AddStore(op) if &*op.name == store))
+}
+
+/// Rows in the headers format have headers, which are empty.
+fn add_headers(rows: &mut Json) {
+    for row in rows.as_array_mut().into_iter().flatten() {
+        row.as_array_mut().into_iter().for_each(|row| row.push(json!([])));
+    }
 }
 
 /// Key-value stores in store order, window and session stores by key and window.
@@ -48,6 +65,10 @@ fn rows(store: &(dyn AnyStore + 'static)) -> Option<Result<Json, Error>> {
     }
     if let Some(store) = store.typed::<WindowStore<Value, Value>>() {
         let row = |(key, value): (Windowed<Value>, Value)| (key.clone(), json!([windowed(&key), value.to_json()]));
+        // Kafka Streams has no windows of size 0: it cannot list the store of a join at equal times.
+        if store.all().is_ok_and(|mut rows| rows.any(|row| row.is_ok_and(|(key, _)| key.window.start == key.window.end))) {
+            return None;
+        }
         return Some(store.all().and_then(|rows| sorted(rows.map(|entry| entry.map(row)))));
     }
     if let Some(store) = store.typed::<SessionStore<Value, Value>>() {

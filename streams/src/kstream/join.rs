@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, marker::PhantomData, rc::Rc, sync::Arc};
 
 use millstream_topology::{
-    Assembly, Data, DefaultSerde, Error, ErrorKind, SerdeRef, Topology,
+    Assembly, Data, DefaultSerde, Error, SerdeRef, Topology,
     store::{KeyValueStore, StoreDef, WindowStore, WindowStoreOptions},
 };
 
@@ -14,7 +14,7 @@ use crate::{
         graph::{GraphNode, Kind, Written},
         need,
     },
-    operator::{JoinSide, JoinWindow, PassThrough, Sides},
+    operator::{JoinSide, JoinWindow, PassThrough, SelfJoin, Sides},
     options::StreamJoined,
 };
 
@@ -236,10 +236,10 @@ impl<K: Data, V: Data> KStream<K, V> {
             move |topology: &mut Topology, written: &Written| {
                 let sides = Arc::new(sides);
                 if written.self_join {
-                    return Err(Error::new(
-                        ErrorKind::Unsupported,
-                        format!("{name}: the single-store self join is not built yet: turn off single_store_self_join"),
-                    ));
+                    let store = stores.this.clone();
+                    let make = move |assembly: &mut Assembly<'_>| SelfJoin::<K, V, V2::Present, R>::new(windows, &joiner, &store, assembly);
+                    topology.add_processor(&name, &[&this_windowed], maker::<K, V, _, _>(make))?;
+                    return topology.add_store(this_store, &[&name]);
                 }
                 let (left, joiner_left, store) = (sides.clone(), joiner.clone(), stores.other.clone());
                 let make = move |assembly: &mut Assembly<'_>| JoinSide::<K, V::Present, V2::Present, R>::left(&left, &joiner_left, &store, outer, assembly);

@@ -7,12 +7,14 @@ mod process;
 mod repartition;
 mod sink;
 mod stateless;
+mod table_join;
 
 use std::{cell::RefCell, collections::BTreeSet, marker::PhantomData, rc::Rc, sync::Arc};
 
 pub use branch::BranchedKStream;
 pub(crate) use join::{Joiner, Outer};
 pub(crate) use repartition::repartition_node;
+pub(crate) use table_join::TableJoiner;
 use millstream_topology::{Assembly, Data, Error, Node, NodeMaker, SerdeRef, Topology};
 
 use crate::{

@@ -2,6 +2,7 @@
 
 mod consumed;
 mod grouped;
+mod joined;
 mod materialized;
 mod produced;
 mod serdes;
@@ -11,6 +12,7 @@ mod suppressed;
 
 pub use consumed::Consumed;
 pub use grouped::{Branched, Grouped, Repartitioned};
+pub use joined::Joined;
 pub use materialized::Materialized;
 pub(crate) use materialized::Versioned;
 pub use produced::Produced;

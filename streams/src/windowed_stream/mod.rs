@@ -14,7 +14,7 @@ pub(crate) use time::TimeKind;
 pub use time::TimeWindowedKStream;
 
 use crate::{
-    KGroupedStream, KTable,
+    KGroupedStream, KTable, StreamsBuilder,
     builder::graph::{GraphNode, Kind, Written},
     ktable::{StoreSpec, TableNode},
     options::Materialized,
@@ -81,10 +81,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
 
     /// Fails unless a store keeps windows as long as they take records.
     fn check_retention(&self, store: &str, retention_ms: i64, least_ms: i64) {
-        if retention_ms < least_ms {
-            let text = format!("{store}: a retention of {retention_ms} ms is less than the {least_ms} ms in which its windows take records: raise it");
-            self.stream.builder.graph.borrow_mut().fail(ErrorKind::IllegalArgument, text);
-        }
+        check_retention(&self.stream.builder, store, retention_ms, least_ms);
     }
 
     /// Draws a windowed aggregation.
@@ -115,5 +112,13 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
             node: id,
             builder: builder.clone(),
         }
+    }
+}
+
+/// Fails unless a store keeps windows as long as they take records.
+pub(crate) fn check_retention(builder: &StreamsBuilder, store: &str, retention_ms: i64, least_ms: i64) {
+    if retention_ms < least_ms {
+        let text = format!("{store}: a retention of {retention_ms} ms is less than the {least_ms} ms in which its windows take records: raise it");
+        builder.graph.borrow_mut().fail(ErrorKind::IllegalArgument, text);
     }
 }

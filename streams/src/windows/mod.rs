@@ -17,7 +17,7 @@ pub use time::TimeWindows;
 pub use unlimited::UnlimitedWindows;
 
 use crate::{
-    KGroupedStream,
+    CogroupedKStream, KGroupedStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream,
     windowed_stream::{SessionWindowedKStream, TimeKind, TimeWindowedKStream},
 };
 
@@ -31,12 +31,16 @@ pub enum EmitStrategy {
     OnWindowClose,
 }
 
-/// A definition of windows, which [`KGroupedStream::windowed_by`] takes.
+/// A definition of windows, which [`KGroupedStream::windowed_by`] and [`CogroupedKStream::windowed_by`] take.
 pub trait WindowDefinition: Sized {
     /// What a grouped stream becomes.
     type Stream<K: Data, V: Data>;
+    /// What a cogroup becomes.
+    type Cogrouped<K: Data<Present = K>, A: Data>;
     #[doc(hidden)]
     fn windowed<K: Data, V: Data>(self, grouped: &KGroupedStream<K, V>) -> Self::Stream<K, V>;
+    #[doc(hidden)]
+    fn cogrouped<K: Data<Present = K>, A: Data>(self, cogrouped: &CogroupedKStream<K, A>) -> Self::Cogrouped<K, A>;
     /// Why there are no such windows, if so.
     #[doc(hidden)]
     fn check(&self) -> Result<(), String>;
@@ -48,6 +52,10 @@ macro_rules! time_definition {
             type Stream<K: Data, V: Data> = TimeWindowedKStream<K, V>;
             fn windowed<K: Data, V: Data>(self, grouped: &KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
                 TimeWindowedKStream::new(grouped, TimeKind::$kind(self))
+            }
+            type Cogrouped<K: Data<Present = K>, A: Data> = TimeWindowedCogroupedKStream<K, A>;
+            fn cogrouped<K: Data<Present = K>, A: Data>(self, cogrouped: &CogroupedKStream<K, A>) -> Self::Cogrouped<K, A> {
+                TimeWindowedCogroupedKStream::new(cogrouped, TimeKind::$kind(self))
             }
             fn check(&self) -> Result<(), String> {
                 self.validate()
@@ -61,6 +69,10 @@ impl WindowDefinition for SessionWindows {
     type Stream<K: Data, V: Data> = SessionWindowedKStream<K, V>;
     fn windowed<K: Data, V: Data>(self, grouped: &KGroupedStream<K, V>) -> SessionWindowedKStream<K, V> {
         SessionWindowedKStream::new(grouped, self)
+    }
+    type Cogrouped<K: Data<Present = K>, A: Data> = SessionWindowedCogroupedKStream<K, A>;
+    fn cogrouped<K: Data<Present = K>, A: Data>(self, cogrouped: &CogroupedKStream<K, A>) -> Self::Cogrouped<K, A> {
+        SessionWindowedCogroupedKStream::new(cogrouped, self)
     }
     fn check(&self) -> Result<(), String> {
         self.validate()

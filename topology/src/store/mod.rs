@@ -3,6 +3,7 @@
 pub mod bytes;
 mod cache;
 mod changelog;
+mod join_buffer;
 mod key_value;
 mod session;
 mod suppress_buffer;
@@ -13,7 +14,8 @@ mod windowed_cache;
 use std::{any::Any, rc::Rc, sync::Arc};
 
 pub use cache::FlushListener;
-pub use changelog::ChangelogConfig;
+pub use changelog::{ChangelogConfig, LoggedHeaders};
+pub use join_buffer::{JoinBuffer, Waiting};
 pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore};
 pub use session::{SessionStore, SessionStoreOptions};
 pub use suppress_buffer::{Eviction, SuppressBuffer};
@@ -46,6 +48,8 @@ pub struct StoreEnv<'a> {
     pub rocks: Option<&'a Arc<bytes::RocksState>>,
     /// Where changes go; `None` if they are not logged.
     pub changelog: Option<Arc<str>>,
+    /// Which records of the changelog have headers.
+    pub logged_headers: LoggedHeaders,
     /// Whether the record cache is on.
     pub caching: bool,
     /// Whether it is a global store.
@@ -70,6 +74,8 @@ pub struct StoreDef {
     pub store_type: StoreType,
     /// How its changelog topic is kept.
     pub changelog: ChangelogConfig,
+    /// Which records of the changelog have headers.
+    pub logged_headers: LoggedHeaders,
     /// How long a versioned store keeps old versions, in milliseconds; `None` if it keeps none.
     pub history_retention: Option<i64>,
     /// Makes it.
@@ -85,6 +91,7 @@ impl StoreDef {
             logging: true,
             store_type: StoreType::default(),
             changelog: ChangelogConfig::default(),
+            logged_headers: LoggedHeaders::None,
             history_retention: None,
             make,
         }

@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// A change that waits.
-struct Buffered {
+pub(super) struct Buffered {
     /// The row's value before the first change that waits: what the table shows until then.
-    prior: Option<Bytes>,
-    old: Option<Bytes>,
-    new: Option<Bytes>,
-    record: RecordContext,
+    pub prior: Option<Bytes>,
+    pub old: Option<Bytes>,
+    pub new: Option<Bytes>,
+    pub record: RecordContext,
 }
 
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
     /// The definition of such a buffer.
     pub fn def(name: impl Into<Arc<str>>, key: SerdeRef<K>, value: SerdeRef<V>) -> StoreDef {
         let make: StoreMaker = Arc::new(move |env: &StoreEnv<'_>| {
-            let (name, changelog) = (env.name.clone(), Changelog(env.changelog.clone()));
+            let (name, changelog) = (env.name.clone(), Changelog::of(env));
             Ok(Rc::new(Self { name, core: Rc::default(), changelog, key: key.clone(), value: value.clone() }))
         });
         StoreDef { store_type: StoreType::InMemory, changelog: ChangelogConfig::default(), ..StoreDef::new(name, make) }
@@ -84,7 +84,7 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
             None => old.clone(),
         };
         core.put(time, key.clone(), Buffered { prior, old, new, record: context.record.clone() });
-        if self.changelog.0.is_some() {
+        if self.changelog.is_on() {
             core.dirty.add(key);
         }
         Ok(())
@@ -116,7 +116,7 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
         let mut core = self.core.borrow_mut();
         let Some((_, key)) = core.changes.first_key_value().map(|(place, _)| place.clone()) else { return };
         core.remove(&key);
-        if self.changelog.0.is_some() {
+        if self.changelog.is_on() {
             core.dirty.add(key);
         }
     }
@@ -214,7 +214,7 @@ const NULL: i32 = -1;
 const SAME_AS_PRIOR: i32 = -2;
 
 impl Buffered {
-    fn to_bytes(&self, time: i64) -> Bytes {
+    pub fn to_bytes(&self, time: i64) -> Bytes {
         let mut bytes = Vec::with_capacity(128);
         let text = |bytes: &mut Vec<u8>, text: &str| {
             bytes.put_i32(text.len() as i32);
@@ -247,7 +247,7 @@ impl Buffered {
         bytes.into()
     }
 
-    fn from_bytes(bytes: &mut Bytes) -> Option<(i64, Self)> {
+    pub fn from_bytes(bytes: &mut Bytes) -> Option<(i64, Self)> {
         fn array(bytes: &mut Bytes, length: i32) -> Option<Option<Bytes>> {
             match usize::try_from(length) {
                 Ok(length) => (bytes.len() >= length).then(|| Some(bytes.split_to(length))),

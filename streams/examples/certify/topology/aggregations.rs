@@ -1,14 +1,13 @@
 //! Grouping, windowing, cogrouping, and the aggregations on all of them.
 
-use millstream::{Counter, EmitStrategy, KGroupedStream, SessionWindows, SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows};
+use millstream::{CogroupedKStream, EmitStrategy, KGroupedStream, SessionWindows, SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows};
 
 use super::{
     Builder,
-    handle::{Key, Object, each_table, seen},
-    options::{grouped, grouped_table},
+    handle::{Handle, Key, Object, each_table, seen},
+    options::{call, grouped, grouped_table},
     required,
     streams::keys,
-    unsupported,
 };
 use crate::{
     functions::{Bad, aggregator, mapper, merger, reducer},
@@ -47,7 +46,11 @@ impl<'a> Builder<'a> {
         if input.key != Type::Str {
             return Err(Bad(format!("windows need str keys, not {:?}", input.key)).into());
         }
-        let Object::GroupedStream(group) = &input.object else { return unsupported("windowed_by of a cogroup") };
+        if let Object::Cogrouped(cogroup) = &input.object {
+            let (windowed, key) = windowed_cogroup(cogroup, op.window);
+            return self.define(&op.id, windowed, key, input.value);
+        }
+        let group = grouped_stream(&input.object)?;
         let emit = op.emit.map(|emit| match emit {
             Emit::Close => EmitStrategy::OnWindowClose,
             Emit::Update => EmitStrategy::OnWindowUpdate,
@@ -64,21 +67,13 @@ impl<'a> Builder<'a> {
                 (time(group.windowed_by(sized(size, grace).advance_by(advance))), Type::TimeWindowed(size))
             }
             Window::Sliding { diff, grace } => {
-                let windows = match grace {
-                    Some(grace) => SlidingWindows::of_time_difference_and_grace(diff, grace),
-                    None => SlidingWindows::of_time_difference_with_no_grace(diff),
-                };
-                (time(group.windowed_by(windows)), Type::TimeWindowed(diff))
+                (time(group.windowed_by(sliding(diff, grace))), Type::TimeWindowed(diff))
             }
             Window::Unlimited { start } => {
-                let windows = start.map_or(UnlimitedWindows::of(), |start| UnlimitedWindows::of().start_on(start));
-                (time(group.windowed_by(windows)), Type::TimeWindowed(i64::MAX))
+                (time(group.windowed_by(unlimited(start))), Type::TimeWindowed(i64::MAX))
             }
             Window::Session { gap, grace } => {
-                let stream = group.windowed_by(match grace {
-                    Some(grace) => SessionWindows::of_inactivity_gap_and_grace(gap, grace),
-                    None => SessionWindows::of_inactivity_gap_with_no_grace(gap),
-                });
+                let stream = group.windowed_by(sessions(gap, grace));
                 let stream = match emit {
                     Some(emit) => stream.emit_strategy(emit),
                     None => stream,
@@ -89,23 +84,39 @@ impl<'a> Builder<'a> {
         self.define(&op.id, windowed, key, input.value)
     }
 
-    pub(super) fn cogroup(&mut self, _: &'a Cogroup) -> Result<(), Stop> {
-        unsupported("cogroup")
+    pub(super) fn cogroup(&mut self, op: &'a Cogroup) -> Result<(), Stop> {
+        let input = self.handle(&op.input)?;
+        let type_ = match &op.with {
+            None => op.r#type.ok_or_else(|| Bad("field type is missing".into()))?,
+            Some(_) => input.value,
+        };
+        let function = aggregator(&op.agg, type_)?;
+        let add = move |k: &Value, v: &Option<Value>, a: Value| function(k, seen(v), &a);
+        let cogroup = match (&input.object, &op.with) {
+            (Object::Cogrouped(cogroup), Some(with)) => cogroup.cogroup(grouped_stream(&self.handle(with)?.object)?, add),
+            (object, _) => grouped_stream(object)?.cogroup(add),
+        };
+        self.define(&op.id, Object::Cogrouped(cogroup), input.key, type_)
     }
 
     pub(super) fn count(&mut self, op: &'a Count) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
+        if op.materialized.is_none() {
+            let serde = Type::I64.serde();
+            let table = match &input.object {
+                Object::TimeWindowed(stream) => call!(stream, &op.name, count_as / count_as_named(serde)).into(),
+                Object::SessionWindowed(stream) => call!(stream, &op.name, count_as / count_as_named(serde)).into(),
+                Object::GroupedTable(table) => call!(table, &op.name, count_as / count_as_named(serde)).into(),
+                object => call!(grouped_stream(object)?, &op.name, count_as / count_as_named(serde)).into(),
+            };
+            return self.define(&op.id, table, input.key, Type::I64);
+        }
         let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), Type::I64));
-        // `count()` counts in i64: for a table of values its place is taken by the aggregation that it is.
-        let (zero, up, plus) = (|| Value::I64(0), |_: &_, _: &_, count: Value| count.up(), |_: &_, one: Value, other| one.plus(other));
-        let table = match (&input.object, &op.materialized) {
-            (Object::TimeWindowed(stream), Some(_)) => stream.count_with(materialized).into(),
-            (Object::TimeWindowed(stream), None) => stream.aggregate_with(zero, up, materialized).into(),
-            (Object::SessionWindowed(stream), Some(_)) => stream.count_with(materialized).into(),
-            (Object::SessionWindowed(stream), None) => stream.aggregate_with(zero, up, plus, materialized).into(),
-            (Object::GroupedTable(table), _) => table.count_with(materialized).into(),
-            (object, Some(_)) => grouped_stream(object)?.count_with(materialized).into(),
-            (object, None) => grouped_stream(object)?.aggregate_with(zero, up, materialized).into(),
+        let table = match &input.object {
+            Object::TimeWindowed(stream) => stream.count_with(materialized).into(),
+            Object::SessionWindowed(stream) => stream.count_with(materialized).into(),
+            Object::GroupedTable(table) => table.count_with(materialized).into(),
+            object => grouped_stream(object)?.count_with(materialized).into(),
         };
         self.define(&op.id, table, input.key, Type::I64)
     }
@@ -128,6 +139,9 @@ impl<'a> Builder<'a> {
 
     pub(super) fn aggregate(&mut self, op: &'a Aggregate) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
+        if matches!(input.object, Object::Cogrouped(_) | Object::TimeWindowedCogroup(_) | Object::SessionWindowedCogroup(_)) {
+            return self.aggregate_cogroup(op, &input);
+        }
         let type_ = op.r#type.ok_or_else(|| Bad("field type is missing".into()))?;
         let init = type_.parse(&op.init).ok_or_else(|| Bad(format!("init {} is not of type {type_:?}", op.init)))?;
         let function = aggregator(required(&op.agg, "agg")?, type_)?;
@@ -150,9 +164,58 @@ impl<'a> Builder<'a> {
     }
 }
 
+impl<'a> Builder<'a> {
+    fn aggregate_cogroup(&mut self, op: &'a Aggregate, input: &Handle) -> Result<(), Stop> {
+        let init = input.value.parse(&op.init).ok_or_else(|| Bad(format!("init {} is not of type {:?}", op.init, input.value)))?;
+        let init = move || init.clone();
+        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), input.value));
+        let table = match &input.object {
+            Object::TimeWindowedCogroup(cogroup) => cogroup.aggregate_with(init, materialized).into(),
+            Object::SessionWindowedCogroup(cogroup) => {
+                let merge = merger(required(&op.merger, "merger")?, input.value)?;
+                cogroup.aggregate_with(init, move |k, one, other| merge(k, &one, &other), materialized).into()
+            }
+            Object::Cogrouped(cogroup) => cogroup.aggregate_with(init, materialized).into(),
+            _ => return Err(Bad("a handle is not a cogroup".into()).into()),
+        };
+        self.define(&op.id, table, input.key, input.value)
+    }
+}
+
 /// The type of a key without its window.
 fn inner(key: Type) -> Type {
     if key.is_windowed() { Type::Str } else { key }
+}
+
+fn windowed_cogroup(cogroup: &CogroupedKStream<Value, Value>, window: Window) -> (Object, Type) {
+    let (windowed, key) = match window {
+        Window::Tumbling { size, grace } => (cogroup.windowed_by(sized(size, grace)), Type::TimeWindowed(size)),
+        Window::Hopping { size, advance, grace } => (cogroup.windowed_by(sized(size, grace).advance_by(advance)), Type::TimeWindowed(size)),
+        Window::Sliding { diff, grace } => (cogroup.windowed_by(sliding(diff, grace)), Type::TimeWindowed(diff)),
+        Window::Unlimited { start } => (cogroup.windowed_by(unlimited(start)), Type::TimeWindowed(i64::MAX)),
+        Window::Session { gap, grace } => {
+            return (Object::SessionWindowedCogroup(cogroup.windowed_by(sessions(gap, grace))), Type::SessionWindowed);
+        }
+    };
+    (Object::TimeWindowedCogroup(windowed), key)
+}
+
+fn sliding(diff: i64, grace: Option<i64>) -> SlidingWindows {
+    match grace {
+        Some(grace) => SlidingWindows::of_time_difference_and_grace(diff, grace),
+        None => SlidingWindows::of_time_difference_with_no_grace(diff),
+    }
+}
+
+fn unlimited(start: Option<i64>) -> UnlimitedWindows {
+    start.map_or(UnlimitedWindows::of(), |start| UnlimitedWindows::of().start_on(start))
+}
+
+fn sessions(gap: i64, grace: Option<i64>) -> SessionWindows {
+    match grace {
+        Some(grace) => SessionWindows::of_inactivity_gap_and_grace(gap, grace),
+        None => SessionWindows::of_inactivity_gap_with_no_grace(gap),
+    }
 }
 
 fn sized(size: i64, grace: Option<i64>) -> TimeWindows {

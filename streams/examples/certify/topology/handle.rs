@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use millstream::{Data, KGroupedStream, KGroupedTable, KStream, KTable, SerdeRef, SessionWindowedKStream, SessionWindowedSerde, TimeWindowedKStream, TimeWindowedSerde, Windowed};
+use millstream::{
+    CogroupedKStream, Data, GlobalKTable, KGroupedStream, KGroupedTable, KStream, KTable, SerdeRef, SessionWindowedCogroupedKStream,
+    SessionWindowedKStream, SessionWindowedSerde, TimeWindowedCogroupedKStream, TimeWindowedKStream, TimeWindowedSerde, Windowed,
+};
 
 use crate::{
     functions::Bad,
@@ -16,6 +19,10 @@ pub enum Object {
     WindowedStream(KStream<Windowed<Value>, Option<Value>>),
     Table(KTable<Value, Value>),
     WindowedTable(KTable<Windowed<Value>, Value>),
+    GlobalTable(GlobalKTable<Value, Value>),
+    Cogrouped(CogroupedKStream<Value, Value>),
+    TimeWindowedCogroup(TimeWindowedCogroupedKStream<Value, Value>),
+    SessionWindowedCogroup(SessionWindowedCogroupedKStream<Value, Value>),
     GroupedStream(KGroupedStream<Value, Option<Value>>),
     GroupedTable(KGroupedTable<Value, Value>),
     TimeWindowed(TimeWindowedKStream<Value, Option<Value>>),

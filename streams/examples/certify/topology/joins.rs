@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use millstream::{JoinWindows, KStream, KTable, Materialized, StreamJoined, TableJoined};
+use millstream::{GlobalKTable, JoinWindows, Joined, KStream, KTable, Materialized, StreamJoined, TableJoined};
 
 use super::{
     Builder,
-    handle::{Handle, Key, Object, each_table, returned},
+    handle::{Handle, Key, Object, each_table, returned, seen},
     options::named,
-    unsupported,
+    required, unsupported,
 };
 use crate::{
     functions::{Bad, Joiner, Mapper, joiner, mapper},
@@ -48,6 +48,10 @@ impl<'a> Builder<'a> {
                 let joined = self.stream_joined(op, (&left, &right));
                 streams(this, other, kind, joiner.apply, windows(op)?, joined)
             }
+            (Object::Stream(this), Object::Table(table)) => with_table(this, table, kind, joiner.apply, joined(op, &left)),
+            (Object::WindowedStream(this), Object::WindowedTable(table)) => with_table(this, table, kind, joiner.apply, joined(op, &left)),
+            (Object::Stream(this), Object::GlobalTable(table)) => self.with_global(op, &left, (this, table), kind, joiner.apply)?,
+            (Object::WindowedStream(this), Object::GlobalTable(table)) => self.with_global(op, &left, (this, table), kind, joiner.apply)?,
             _ => return unsupported("join"),
         };
         self.define(&op.id, joined, left.key, joiner.out)
@@ -68,6 +72,23 @@ impl<'a> Builder<'a> {
             Some(logging) => joined.logging(logging),
             None => joined,
         }
+    }
+
+    fn with_global<K: Key>(
+        &self,
+        op: &Join,
+        left: &Handle,
+        (this, table): (&KStream<K, Option<Value>>, &GlobalKTable<Value, Value>),
+        kind: Kind,
+        joiner: Arc<Joiner>,
+    ) -> Result<Object, Bad> {
+        let key = mapper(required(&op.key, "key")?, left.key, left.value)?.apply;
+        let key = move |k: &K, v: &Option<Value>| key(&k.seen(), seen(v));
+        let join = move |k: &K, l: &Value, r: Option<&Value>| returned(joiner(&k.seen(), l, r.unwrap_or(&Value::Null)));
+        Ok(Object::from(match kind {
+            Kind::Inner => this.join_global_with_key(table, key, move |k, l, r| join(k, l, Some(r)), named(&op.name)),
+            Kind::Left | Kind::Outer => this.left_join_global_with_key(table, key, join, named(&op.name)),
+        }))
     }
 
     pub(super) fn fk_join(&mut self, op: &'a FkJoin, kind: Kind) -> Result<(), Stop> {
@@ -115,6 +136,31 @@ fn streams<K: Key>(
         Kind::Inner => this.join_with_key(other, move |k, l, r| join(k, Some(l), Some(r)), windows, joined),
         Kind::Left => this.left_join_with_key(other, move |k, l, r| join(k, Some(l), r), windows, joined),
         Kind::Outer => this.outer_join_with_key(other, join, windows, joined),
+    })
+}
+
+fn joined<K: Key>(op: &Join, left: &Handle) -> Joined<K, Option<Value>> {
+    let mut joined = Joined::with(K::serde(left.key), left.value.serde());
+    if let Some(name) = &op.name {
+        joined = joined.name(&**name);
+    }
+    match op.grace {
+        Some(grace) => joined.grace_period_ms(grace),
+        None => joined,
+    }
+}
+
+fn with_table<K: Key>(
+    this: &KStream<K, Option<Value>>,
+    table: &KTable<K, Value>,
+    kind: Kind,
+    joiner: Arc<Joiner>,
+    joined: Joined<K, Option<Value>>,
+) -> Object {
+    let join = move |k: &K, l: &Value, r: Option<&Value>| returned(joiner(&k.seen(), l, r.unwrap_or(&Value::Null)));
+    Object::from(match kind {
+        Kind::Inner => this.join_table_with_key(table, move |k, l, r| join(k, l, Some(r)), joined),
+        Kind::Left | Kind::Outer => this.left_join_table_with_key(table, join, joined),
     })
 }
 

@@ -10,14 +10,14 @@ mod tables;
 
 use std::collections::HashMap;
 
-use millstream::{Optimization, StreamsBuilder, Topology, TopologyConfig};
+use millstream::{Optimization, ProcessorTopology, StreamsBuilder, Topology, TopologyConfig};
 use serde_json::{Map, Value as Json};
 
 use self::handle::{Handle, Object};
 use crate::{
     functions::Bad,
     run::Stop,
-    scenario::{Op, Optimize, Scenario, StoreKind, Text},
+    scenario::{Op, Optimize, Scenario, StoreFormat, StoreKind, Text},
     value::Type,
 };
 
@@ -29,6 +29,9 @@ pub struct Builder<'a> {
     handles: HashMap<&'a str, Handle>,
     branches: Map<String, Json>,
     needs_rocksdb: bool,
+    /// The topology once the low-level API works on it, and what its nodes send.
+    nodes: Option<ProcessorTopology>,
+    node_types: HashMap<&'a str, (Type, Type)>,
 }
 
 /// A topology, and what a scenario asks about it.
@@ -46,15 +49,30 @@ pub fn build(scenario: &Scenario, store: StoreKind) -> Result<Built, Stop> {
         Optimize::None => Optimization::NONE,
         Optimize::All => Optimization::ALL,
     };
-    let mut builder =
-        Builder { scenario, builder: StreamsBuilder::new(), default_store: store, handles: HashMap::new(), branches: Map::new(), needs_rocksdb: false };
+    let mut builder = Builder {
+        scenario,
+        builder: StreamsBuilder::new(),
+        default_store: store,
+        handles: HashMap::new(),
+        branches: Map::new(),
+        needs_rocksdb: false,
+        nodes: None,
+        node_types: HashMap::new(),
+    };
     let store_type = builder.store_type(store);
-    builder.builder =
-        StreamsBuilder::with_config(TopologyConfig { optimization, ensure_explicit_naming: scenario.config.explicit_naming, store_type });
+    builder.builder = StreamsBuilder::with_config(TopologyConfig {
+        optimization,
+        ensure_explicit_naming: scenario.config.explicit_naming,
+        store_type,
+        headers_format: scenario.config.store_format == StoreFormat::Headers,
+    });
     for op in &scenario.topology {
         builder.apply(op)?;
     }
-    let topology = builder.builder.build()?;
+    let topology = match builder.nodes {
+        Some(nodes) => nodes.build(),
+        None => builder.builder.build()?,
+    };
     Ok(Built { topology, branches: builder.branches, needs_rocksdb: builder.needs_rocksdb })
 }
 

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use millstream::{
     Error, ErrorKind, KStream, KTable, StrictBufferConfig, Suppressed, TaskContext, TransformerContext, ValueTransformerWithKey, Windowed,
+    store::KeyValueStore,
 };
-use millstream_topology::store::KeyValueStore;
 
 use super::{
     Builder,
     handle::{Handle, Key, Object, each_stream, each_table, seen},
     options::{call, consumed, named},
     streams::{keys, values},
-    unsupported,
 };
 use crate::{
     functions::{Bad, Mapper, Predicate, mapper, predicate},
@@ -29,8 +28,11 @@ impl<'a> Builder<'a> {
         self.define(&op.id, Object::Table(table), key, value)
     }
 
-    pub(super) fn global_table(&mut self, _: &'a Table) -> Result<(), Stop> {
-        unsupported("global_table")
+    pub(super) fn global_table(&mut self, op: &'a Table) -> Result<(), Stop> {
+        let (key, value) = self.topic(&op.topic)?;
+        let materialized = self.materialized(&op.materialized, &None, (key, value));
+        let table = self.builder.global_table_with(&op.topic, consumed((key, value), &op.name, op.extractor, None), materialized);
+        self.define(&op.id, Object::GlobalTable(table), key, value)
     }
 
     pub(super) fn filter(&mut self, op: &'a Filter, not: bool) -> Result<(), Stop> {
