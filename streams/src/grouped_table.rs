@@ -47,12 +47,22 @@ impl<K: Data, V: Data> Clone for KGroupedTable<K, V> {
 impl<K: Data<Present = K>, V: Data<Present = V>> KGroupedTable<K, V> {
     /// How many rows there are in each group.
     pub fn count(&self) -> KTable<K, i64> {
-        self.count_with(Materialized::with_value(i64::default_serde()))
+        self.count_as(i64::default_serde())
     }
 
     /// The same, with a named node.
     pub fn count_named(&self, named: Named) -> KTable<K, i64> {
-        self.count_with(Materialized::with_value(i64::default_serde()).name(named.0))
+        self.count_as_named(named, i64::default_serde())
+    }
+
+    /// The same as [`count`](Self::count) in another type that can count.
+    pub fn count_as<C: Counter>(&self, value: SerdeRef<C>) -> KTable<K, C> {
+        self.count_with(Materialized::with_value(value))
+    }
+
+    /// The same, with a named node.
+    pub fn count_as_named<C: Counter>(&self, named: Named, value: SerdeRef<C>) -> KTable<K, C> {
+        self.count_with(Materialized::with_value(value).name(named.0))
     }
 
     /// The same, with options; in any type that can count.

@@ -3,6 +3,7 @@
 mod context;
 mod fixed_key;
 mod node;
+mod topology;
 
 pub use context::{ProcessorContext, Schedule};
 pub use fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord};
@@ -10,6 +11,7 @@ use millstream_topology::{Error, Record};
 pub(crate) use context::open_store;
 pub(crate) use fixed_key::FixedKey;
 pub(crate) use node::ProcessorNode;
+pub use topology::ProcessorTopology;
 
 /// A node of the user's own: takes records, forwards records, keeps state in the stores that are connected to it.
 ///

@@ -87,7 +87,7 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
 
     /// How many records there are of each key in each window.
     pub fn count(&self) -> KTable<Windowed<K::Present>, i64> {
-        self.do_count(Materialized::with_value(i64::default_serde()))
+        self.count_as(i64::default_serde())
     }
 
     /// The same, with options; in any type that can count.
@@ -101,7 +101,17 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
 
     /// The same, with a named node.
     pub fn count_named(&self, named: Named) -> KTable<Windowed<K::Present>, i64> {
-        self.do_count(Materialized::with_value(i64::default_serde()).name(named.0))
+        self.count_as_named(named, i64::default_serde())
+    }
+
+    /// The same as [`count`](Self::count) in another type that can count, also as far as generated names go.
+    pub fn count_as<C: Counter>(&self, value: SerdeRef<C>) -> KTable<Windowed<K::Present>, C> {
+        self.do_count(Materialized::with_value(value))
+    }
+
+    /// The same, with a named node.
+    pub fn count_as_named<C: Counter>(&self, named: Named, value: SerdeRef<C>) -> KTable<Windowed<K::Present>, C> {
+        self.do_count(Materialized::with_value(value).name(named.0))
     }
 
     fn do_count<C: Counter>(&self, materialized: Materialized<K::Present, C>) -> KTable<Windowed<K::Present>, C> {

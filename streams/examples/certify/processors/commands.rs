@@ -1,7 +1,9 @@
 //! The little command language of the processor `store_command`. Keys and values of the store are texts.
 
-use millstream::{Error, ErrorKind, ProcessorContext, ValueAndTimestamp, Windowed};
-use millstream_topology::store::{KeyValueStore, SessionStore, TimestampedKeyValueStore, VersionedKeyValueStore, WindowStore};
+use millstream::{
+    Error, ErrorKind, ProcessorContext, ValueAndTimestamp, Windowed,
+    store::{KeyValueStore, SessionStore, TimestampedKeyValueStore, VersionedKeyValueStore, WindowStore},
+};
 
 use crate::{topology::handle::seen, value::Value};
 
@@ -10,6 +12,10 @@ type Context<'a, 'b, K> = &'a mut ProcessorContext<'b, K, Option<Value>>;
 /// Runs a command on the store of that name, whatever its kind is.
 pub fn run<K>(context: Context<'_, '_, K>, name: &str, key: &Value, command: &str, timestamp: i64) -> Result<String, Error> {
     let words: Vec<&str> = command.split(' ').collect();
+    let has_key = !matches!(words[0], "range" | "reverse_range" | "all" | "reverse_all" | "prefix");
+    if has_key && key == &Value::Null {
+        return Err(Error::new(ErrorKind::Null, format!("a store has no null keys: {command}")));
+    }
     if let Ok(store) = context.store::<VersionedKeyValueStore<Value, Value>>(name) {
         return versioned(context, &store, key, &words, timestamp);
     }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream::{Error, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord};
-use millstream_topology::store::KeyValueStore;
+use millstream::{Error, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, store::KeyValueStore};
 
 use super::{
     Processor, count,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream::{Error, Headers, Processor as Node, ProcessorContext, Record, Schedule};
-use millstream_topology::{PunctuationType, store::KeyValueStore};
+use millstream::{Error, Headers, Processor as Node, ProcessorContext, PunctuationType, Record, Schedule, store::KeyValueStore};
 
 use super::{Processor, append, commands, count};
 use crate::{
