@@ -1,6 +1,6 @@
 //! Session stores.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::{
     bytes::{Put, RocksHandle, SessionBytes, SessionKey, SessionOptions, SessionOrder, StoreError, default_segment_interval, session_to_bytes},
     changelog::Changelog,
     window::{WindowedIterator, windowed_changelog},
-    windowed_cache::{Below, WindowedCache},
+    windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
     Data, SerdeRef,
@@ -33,13 +33,16 @@ pub struct SessionStoreOptions {
 struct Core {
     name: Arc<str>,
     bytes: RefCell<SessionBytes>,
-    cache: Option<WindowedCache<SessionKey>>,
+    cache: Option<WindowedCache<Times>>,
     changelog: Changelog,
     options: SessionStoreOptions,
     global: bool,
 }
 
 type Rows = Vec<(SessionKey, Bytes)>;
+
+/// A session's place in the cache of its key: end, start.
+type Times = (i64, i64);
 
 /// The sessions that somebody asks for.
 struct Query<'a> {
@@ -58,7 +61,7 @@ impl Core {
             name: env.name.clone(),
             bytes: RefCell::new(SessionBytes::open(env, options.store_type, bytes)?),
             cache: env.caching.then(|| WindowedCache::new(env.config.cache_max_bytes)),
-            changelog: Changelog(env.changelog.clone()),
+            changelog: Changelog::of(env),
             options,
             global: env.global,
         })
@@ -66,12 +69,17 @@ impl Core {
 
     fn put(&self, context: &mut TaskContext, session: SessionKey, value: Option<Bytes>) -> Result<(), Error> {
         match &self.cache {
-            Some(cache) => {
-                let size = session.key.len() + 24;
-                cache.put(self, context, session, size, value)
-            }
-            None => self.write(context, &session, value),
+            Some(cache) => cache.put(self, context, session.key, (session.end, session.start), value),
+            None => self.write_session(context, &session, value),
         }
+    }
+
+    fn write_session(&self, context: &mut TaskContext, session: &SessionKey, value: Option<Bytes>) -> Result<(), Error> {
+        if self.bytes.borrow_mut().put(session, value.clone()) == Put::Dropped {
+            context.drop_record();
+        }
+        self.log(context, session, value);
+        Ok(())
     }
 
     fn remove(&self, context: &mut TaskContext, session: SessionKey) -> Result<(), Error> {
@@ -84,7 +92,7 @@ impl Core {
     }
 
     fn log(&self, context: &mut TaskContext, session: &SessionKey, value: Option<Bytes>) {
-        if self.changelog.0.is_some() {
+        if self.changelog.is_on() {
             let key = session_to_bytes(&session.key, session.start, session.end);
             self.changelog.log(context, key, value, context.record.timestamp, Headers::empty());
         }
@@ -100,29 +108,17 @@ impl Core {
         };
         let rows = rows.collect::<Result<Rows, StoreError>>()?;
         let Some(cache) = &self.cache else { return Ok(rows) };
-        let wanted = |session: &SessionKey| {
-            session.end >= earliest_end
-                && session.start <= latest_start
-                && key_from.is_none_or(|key| key <= &session.key[..])
-                && key_to.is_none_or(|key| key >= &session.key[..])
-        };
-        let cached = match one_key {
-            Some(key) => {
-                let session = |time| SessionKey { key: Bytes::copy_from_slice(key), start: time, end: time };
-                cache.range(session(i64::MIN), session(i64::MAX), wanted)
-            }
-            None => cache.all(wanted),
-        };
-        if cached.is_empty() {
-            return Ok(rows);
+        let session = |key: &Bytes, (end, start)| SessionKey { key: key.clone(), start, end };
+        if let Some(key) = one_key {
+            let cached = cache.of_key(key, (earliest_end, i64::MIN)..=(i64::MAX, i64::MAX)).into_iter();
+            let key = Bytes::copy_from_slice(key);
+            let cached = cached.filter(|((_, start), _)| *start <= latest_start).map(|(times, value)| (session(&key, times), value));
+            return Ok(merged(rows, cached, reverse, |session| (session.end, session.start)));
         }
-        let mut merged: BTreeMap<(i64, Bytes), (SessionKey, Option<Bytes>)> = BTreeMap::new();
-        let cached = cached.into_iter();
-        for (session, value) in rows.into_iter().map(|(session, value)| (session, Some(value))).chain(cached) {
-            merged.insert(self.position(&session), (session, value));
-        }
-        let present = |(_, (session, value))| Some((session, value?));
-        Ok(if reverse { merged.into_iter().rev().filter_map(present).collect() } else { merged.into_iter().filter_map(present).collect() })
+        let cached =
+            cache.all(|key, (end, start)| end >= earliest_end && start <= latest_start && between(key, key_from, key_to)).into_iter();
+        let cached = cached.map(|((key, times), value)| (session(&key, times), value));
+        Ok(merged(rows, cached, reverse, |session| self.position(session)))
     }
 
     /// Where a session lies in the order of a scan.
@@ -135,17 +131,13 @@ impl Core {
     }
 }
 
-impl Below<SessionKey> for Core {
-    fn fetch(&self, session: &SessionKey) -> Result<Option<Bytes>, Error> {
-        Ok(self.bytes.borrow().fetch_session(&session.key, session.start, session.end)?)
+impl Below<Times> for Core {
+    fn fetch(&self, key: &[u8], (end, start): Times) -> Result<Option<Bytes>, Error> {
+        Ok(self.bytes.borrow().fetch_session(key, start, end)?)
     }
 
-    fn write(&self, context: &mut TaskContext, session: &SessionKey, value: Option<Bytes>) -> Result<(), Error> {
-        if self.bytes.borrow_mut().put(session, value.clone()) == Put::Dropped {
-            context.drop_record();
-        }
-        self.log(context, session, value);
-        Ok(())
+    fn write(&self, context: &mut TaskContext, key: &Bytes, (end, start): Times, value: Option<Bytes>) -> Result<(), Error> {
+        self.write_session(context, &SessionKey { key: key.clone(), start, end }, value)
     }
 }
 
@@ -222,10 +214,10 @@ impl<K: Data, V: Data> SessionStore<K, V> {
 
     /// The value of one session.
     pub fn fetch_session(&self, key: &K, start: i64, end: i64) -> Result<Option<V>, Error> {
-        let session = SessionKey { key: self.key.serialize(key)?, start, end };
-        let row = match self.core.cache.as_ref().and_then(|cache| cache.get(&session)) {
+        let key = self.key.serialize(key)?;
+        let row = match self.core.cache.as_ref().and_then(|cache| cache.get(&key, (end, start))) {
             Some(row) => row,
-            None => self.core.fetch(&session)?,
+            None => self.core.fetch(&key, (end, start))?,
         };
         Ok(row.map(|row| self.value.deserialize(&row)).transpose()?)
     }
@@ -302,8 +294,8 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     ) {
         let Some(cache) = &self.core.cache else { return };
         let (key, value) = (self.key.clone(), self.value.clone());
-        let typed = move |context: &mut TaskContext, session: &SessionKey, new: Option<Bytes>, old: Option<Bytes>| {
-            let windowed = Windowed::new(key.deserialize(&session.key)?, session.start, session.end);
+        let typed = move |context: &mut TaskContext, in_bytes: &Bytes, (end, start): Times, new: Option<Bytes>, old: Option<Bytes>| {
+            let windowed = Windowed::new(key.deserialize(in_bytes)?, start, end);
             let read = |row: Option<Bytes>| row.map(|row| value.deserialize(&row)).transpose();
             listener(context, windowed, read(new)?, read(old)?)
         };

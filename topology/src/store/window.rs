@@ -1,6 +1,10 @@
 //! Window stores: plain, and with a timestamp beside each value (what the DSL uses).
 
-use std::{cell::Cell, cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -8,7 +12,7 @@ use super::{
     AnyStore, ChangelogConfig, StoreDef, StoreEnv, StoreMaker, StoreType,
     bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
     changelog::Changelog,
-    windowed_cache::{Below, WindowedCache},
+    windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
     Data, SerdeRef,
@@ -47,7 +51,7 @@ pub struct WindowStoreOptions {
 struct Core {
     name: Arc<str>,
     bytes: RefCell<WindowBytes>,
-    cache: Option<WindowedCache<WindowKey>>,
+    cache: Option<WindowedCache<i64>>,
     changelog: Changelog,
     seq: Cell<u32>,
     options: WindowStoreOptions,
@@ -79,7 +83,7 @@ impl Core {
             name: env.name.clone(),
             bytes: RefCell::new(WindowBytes::open(env, options.store_type, bytes)?),
             cache: (env.caching && !options.retain_duplicates).then(|| WindowedCache::new(env.config.cache_max_bytes)),
-            changelog: Changelog(env.changelog.clone()),
+            changelog: Changelog::of(env),
             seq: Cell::new(0),
             options,
             timestamped,
@@ -88,22 +92,16 @@ impl Core {
     }
 
     fn fetch(&self, key: Bytes, start: i64) -> Result<Option<Bytes>, Error> {
-        let Some(cache) = &self.cache else { return Ok(self.bytes.borrow().fetch(&key, start)?) };
-        let place = WindowKey { key, start };
-        match cache.get(&place) {
+        match self.cache.as_ref().and_then(|cache| cache.get(&key, start)) {
             Some(value) => Ok(value),
-            None => Below::fetch(self, &place),
+            None => Below::fetch(self, &key, start),
         }
     }
 
     fn put(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>, start: i64) -> Result<(), Error> {
-        let place = WindowKey { key, start };
         match &self.cache {
-            Some(cache) => {
-                let size = place.key.len() + 20;
-                cache.put(self, context, place, size, value)
-            }
-            None => self.write(context, &place, value),
+            Some(cache) => cache.put(self, context, key, start, value),
+            None => self.write(context, &key, start, value),
         }
     }
 
@@ -113,28 +111,14 @@ impl Core {
         let rows = if all { below.fetch_all(from, to, reverse) } else { below.fetch_keys(key_from, key_to, from, to, reverse) };
         let rows = rows.collect::<Result<Rows, StoreError>>()?;
         let Some(cache) = &self.cache else { return Ok(rows) };
-        let wanted = |place: &WindowKey| {
-            (from..=to).contains(&place.start)
-                && key_from.is_none_or(|key| key <= &place.key[..])
-                && key_to.is_none_or(|key| key >= &place.key[..])
-        };
-        let cached = match (key_from, key_to) {
-            (Some(key), Some(other)) if key == other => {
-                let place = |start| WindowKey { key: Bytes::copy_from_slice(key), start };
-                cache.range(place(from), place(to), wanted)
-            }
-            _ => cache.all(wanted),
-        };
-        if cached.is_empty() {
-            return Ok(rows);
+        if let (Some(key), true) = (key_from, key_from == key_to) {
+            let key = Bytes::copy_from_slice(key);
+            let cached = cache.of_key(&key, from..=to).into_iter().map(|(start, value)| (WindowKey { key: key.clone(), start }, value));
+            return Ok(merged(rows, cached, reverse, |place| place.start));
         }
-        let mut merged: BTreeMap<(i64, Bytes), (WindowKey, Option<Bytes>)> = BTreeMap::new();
-        let cached = cached.into_iter();
-        for (place, value) in rows.into_iter().map(|(place, value)| (place, Some(value))).chain(cached) {
-            merged.insert(self.position(&place, all), (place, value));
-        }
-        let present = |(_, (place, value))| Some((place, value?));
-        Ok(if reverse { merged.into_iter().rev().filter_map(present).collect() } else { merged.into_iter().filter_map(present).collect() })
+        let cached = cache.all(|key, start| (from..=to).contains(&start) && between(key, key_from, key_to));
+        let cached = cached.into_iter().map(|((key, start), value)| (WindowKey { key, start }, value));
+        Ok(merged(rows, cached, reverse, |place| self.position(place, all)))
     }
 
     /// Where a window lies in the order of a scan.
@@ -152,25 +136,25 @@ impl Core {
     }
 }
 
-impl Below<WindowKey> for Core {
-    fn fetch(&self, place: &WindowKey) -> Result<Option<Bytes>, Error> {
-        Ok(self.bytes.borrow().fetch(&place.key, place.start)?)
+impl Below<i64> for Core {
+    fn fetch(&self, key: &[u8], start: i64) -> Result<Option<Bytes>, Error> {
+        Ok(self.bytes.borrow().fetch(key, start)?)
     }
 
-    fn write(&self, context: &mut TaskContext, place: &WindowKey, value: Option<Bytes>) -> Result<(), Error> {
+    fn write(&self, context: &mut TaskContext, key: &Bytes, start: i64, value: Option<Bytes>) -> Result<(), Error> {
         let (plain, timestamp) = match &value {
             Some(value) if self.timestamped => (Some(value.slice(8..)), timestamp_of(value)),
             value => ((*value).clone(), context.record.timestamp),
         };
-        if self.bytes.borrow_mut().put(place.key.clone(), value, place.start) == Put::Dropped {
+        if self.bytes.borrow_mut().put(key.clone(), value, start) == Put::Dropped {
             context.drop_record();
         }
         if self.options.retain_duplicates {
             self.seq.set((self.seq.get() + 1) & 0x7fff_ffff);
         }
-        if self.changelog.0.is_some() {
+        if self.changelog.is_on() {
             let headers = if self.options.log_headers { context.record.headers.copied() } else { Headers::empty() };
-            self.changelog.log(context, window_to_bytes(&place.key, place.start, self.seq.get()), plain, timestamp, headers);
+            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), plain, timestamp, headers);
         }
         Ok(())
     }
@@ -343,8 +327,8 @@ macro_rules! window_store {
             ) {
                 let Some(cache) = &self.core.cache else { return };
                 let (key, value, size) = (self.key.clone(), self.value.clone(), self.core.options.window_size_ms);
-                let typed = move |context: &mut TaskContext, place: &WindowKey, new: Option<Bytes>, old: Option<Bytes>| {
-                    let windowed = Windowed { key: key.deserialize(&place.key)?, window: window_of_size(place.start, size) };
+                let typed = move |context: &mut TaskContext, in_bytes: &Bytes, start, new: Option<Bytes>, old: Option<Bytes>| {
+                    let windowed = Windowed { key: key.deserialize(in_bytes)?, window: window_of_size(start, size) };
                     let read = |row: Option<Bytes>| row.map(|row| Self::read(&value, &row)).transpose();
                     listener(context, windowed, read(new)?, read(old)?)
                 };

@@ -1,74 +1,51 @@
 //! The record cache of window and session stores.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, ops::RangeInclusive, rc::Rc};
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 
 use crate::{
     context::{RecordContext, TaskContext},
     error::Error,
 };
 
-/// Called for every entry that leaves the cache: place, new value, old value.
-pub(crate) type Listener<P> = Rc<dyn Fn(&mut TaskContext, &P, Option<Bytes>, Option<Bytes>) -> Result<(), Error>>;
+/// Called for every entry that leaves the cache: key, window, new value, old value.
+pub(crate) type Listener<T> = Rc<dyn Fn(&mut TaskContext, &Bytes, T, Option<Bytes>, Option<Bytes>) -> Result<(), Error>>;
 
 /// What lies below the cache.
-pub(crate) trait Below<P> {
-    fn fetch(&self, place: &P) -> Result<Option<Bytes>, Error>;
-    fn write(&self, context: &mut TaskContext, place: &P, value: Option<Bytes>) -> Result<(), Error>;
+pub(crate) trait Below<T> {
+    fn fetch(&self, key: &[u8], window: T) -> Result<Option<Bytes>, Error>;
+    fn write(&self, context: &mut TaskContext, key: &Bytes, window: T, value: Option<Bytes>) -> Result<(), Error>;
 }
 
-struct Entry {
-    value: Option<Bytes>,
-    /// What wrote it, and when in the order of writes, until it is flushed.
-    dirty: Option<(u64, RecordContext)>,
-    used: u64,
-    bytes: usize,
-}
-
-struct Entries<P> {
-    entries: BTreeMap<P, Entry>,
-    dirty: BTreeMap<u64, P>,
-    used: BTreeMap<u64, P>,
-    next_turn: u64,
-    bytes: usize,
-}
-
-impl<P> Default for Entries<P> {
-    fn default() -> Self {
-        Self { entries: BTreeMap::new(), dirty: BTreeMap::new(), used: BTreeMap::new(), next_turn: 0, bytes: 0 }
-    }
-}
-
-type Dirty<P> = (P, Option<Bytes>, RecordContext);
-
-/// Entries by place: a key in a window.
+/// Entries by key and window, which is its start, or a session's end and start.
 ///
 /// **Law.** Entries are flushed in the order of their last write, all of them at once. They stay afterwards, so that a window that the store
 /// below has hidden already is seen as long as there is room; what was used longest ago makes room.
-pub(crate) struct WindowedCache<P> {
-    entries: RefCell<Entries<P>>,
+pub(crate) struct WindowedCache<T> {
+    entries: RefCell<Entries<T>>,
     limit: usize,
-    listener: RefCell<Option<(Listener<P>, bool)>>,
+    listener: RefCell<Option<(Listener<T>, bool)>>,
 }
 
-impl<P: Ord + Clone> WindowedCache<P> {
+impl<T: Ord + Copy> WindowedCache<T> {
     pub fn new(limit: usize) -> Self {
         Self { entries: RefCell::default(), limit, listener: RefCell::default() }
     }
 
-    pub fn set_listener(&self, listener: Listener<P>, send_old: bool) {
+    pub fn set_listener(&self, listener: Listener<T>, send_old: bool) {
         *self.listener.borrow_mut() = Some((listener, send_old));
     }
 
     /// The value of an entry, if there is one; its value may be deleted.
-    pub fn get(&self, place: &P) -> Option<Option<Bytes>> {
-        self.entries.borrow_mut().get(place)
+    pub fn get(&self, key: &[u8], window: T) -> Option<Option<Bytes>> {
+        self.entries.borrow_mut().get(key, window)
     }
 
-    /// Writes an entry of a key with that many bytes.
-    pub fn put(&self, below: &impl Below<P>, context: &mut TaskContext, place: P, key_bytes: usize, value: Option<Bytes>) -> Result<(), Error> {
-        self.entries.borrow_mut().put(place, key_bytes, value, context.record.clone());
+    /// Writes an entry.
+    pub fn put(&self, below: &impl Below<T>, context: &mut TaskContext, key: Bytes, window: T, value: Option<Bytes>) -> Result<(), Error> {
+        self.entries.borrow_mut().put(key, window, value, context.record.clone());
         loop {
             let evicted = {
                 let mut entries = self.entries.borrow_mut();
@@ -83,24 +60,24 @@ impl<P: Ord + Clone> WindowedCache<P> {
     }
 
     /// Writes all dirty entries below, and tells the listener.
-    pub fn flush(&self, below: &impl Below<P>, context: &mut TaskContext) -> Result<(), Error> {
+    pub fn flush(&self, below: &impl Below<T>, context: &mut TaskContext) -> Result<(), Error> {
         self.flush_with(below, context, None)
     }
 
-    fn flush_with(&self, below: &impl Below<P>, context: &mut TaskContext, evicted: Option<Dirty<P>>) -> Result<(), Error> {
-        let mut dirty: Vec<Dirty<P>> = evicted.into_iter().collect();
+    fn flush_with(&self, below: &impl Below<T>, context: &mut TaskContext, evicted: Option<Dirty<T>>) -> Result<(), Error> {
+        let mut dirty: Vec<Dirty<T>> = evicted.into_iter().collect();
         self.entries.borrow_mut().take_dirty(&mut dirty);
         let listener = self.listener.borrow().clone();
         let send_old = listener.as_ref().is_some_and(|(_, send_old)| *send_old);
-        for (place, value, written_by) in &dirty {
-            let old = if listener.is_some() && (value.is_none() || send_old) { below.fetch(place)? } else { None };
+        for ((key, window), value, written_by) in &dirty {
+            let old = if listener.is_some() && (value.is_none() || send_old) { below.fetch(key, *window)? } else { None };
             if listener.is_some() && value.is_none() && old.is_none() {
                 continue;
             }
             let current = std::mem::replace(&mut context.record, written_by.clone());
-            let mut outcome = below.write(context, place, value.clone());
+            let mut outcome = below.write(context, key, *window, value.clone());
             if let (Ok(()), Some((listener, _))) = (&outcome, &listener) {
-                outcome = listener(context, place, value.clone(), old.filter(|_| send_old));
+                outcome = listener(context, key, *window, value.clone(), old.filter(|_| send_old));
             }
             context.record = current;
             outcome?;
@@ -110,81 +87,205 @@ impl<P: Ord + Clone> WindowedCache<P> {
         Ok(())
     }
 
-    /// The entries from one place to another, both included.
-    pub fn range(&self, from: P, to: P, keep: impl Fn(&P) -> bool) -> Vec<(P, Option<Bytes>)> {
-        if from > to {
-            return vec![];
-        }
+    /// The entries of a key in these windows, in their order.
+    pub fn of_key(&self, key: &[u8], windows: RangeInclusive<T>) -> Vec<(T, Option<Bytes>)> {
         let entries = self.entries.borrow();
-        entries.entries.range(from..=to).filter(|(place, _)| keep(place)).map(|(place, entry)| (place.clone(), entry.value.clone())).collect()
+        let Some(of_key) = entries.places.get(key).filter(|_| windows.start() <= windows.end()) else { return vec![] };
+        of_key.range(windows).map(|(window, &slot)| (*window, entries.slots[slot].value.clone())).collect()
     }
 
-    /// All entries that are wanted.
-    pub fn all(&self, keep: impl Fn(&P) -> bool) -> Vec<(P, Option<Bytes>)> {
+    /// All entries that are wanted, in no order.
+    pub fn all(&self, keep: impl Fn(&Bytes, T) -> bool) -> Vec<(Place<T>, Option<Bytes>)> {
         let entries = self.entries.borrow();
-        entries.entries.iter().filter(|(place, _)| keep(place)).map(|(place, entry)| (place.clone(), entry.value.clone())).collect()
+        let slots = entries.places.values().flat_map(BTreeMap::values).map(|&slot| &entries.slots[slot]);
+        let wanted = slots.filter(|entry| keep(&entry.place.0, entry.place.1));
+        wanted.map(|entry| (entry.place.clone(), entry.value.clone())).collect()
     }
 }
 
-impl<P: Ord + Clone> Entries<P> {
-    fn turn(&mut self) -> u64 {
-        self.next_turn += 1;
-        self.next_turn
-    }
+/// Whether the key lies between both, included; `None` is no bound.
+pub(crate) fn between(key: &[u8], from: Option<&[u8]>, to: Option<&[u8]>) -> bool {
+    from.is_none_or(|from| key >= from) && to.is_none_or(|to| key <= to)
+}
 
-    fn get(&mut self, place: &P) -> Option<Option<Bytes>> {
-        let turn = self.turn();
-        let entry = self.entries.get_mut(place)?;
-        if let Some(place) = self.used.remove(&entry.used) {
-            self.used.insert(turn, place);
+/// The rows of a store, which are in order, with those of its cache in their places.
+pub(crate) fn merged<P, T: Ord>(
+    rows: Vec<(P, Bytes)>,
+    cached: impl Iterator<Item = (P, Option<Bytes>)>,
+    reverse: bool,
+    position: impl Fn(&P) -> T,
+) -> Vec<(P, Bytes)> {
+    let mut cached: Vec<_> = cached.map(|(place, value)| (position(&place), place, value)).collect();
+    let ordered = |one: &T, other: &T| if reverse { other.cmp(one) } else { one.cmp(other) };
+    cached.sort_unstable_by(|one, other| ordered(&one.0, &other.0));
+    let mut cached = cached.into_iter().peekable();
+    let mut merged = Vec::with_capacity(rows.len() + cached.len());
+    for (place, value) in rows {
+        let at = position(&place);
+        let mut is_shadowed = false;
+        while let Some((cached_at, place, value)) = cached.next_if(|(cached_at, ..)| ordered(cached_at, &at).is_le()) {
+            is_shadowed |= cached_at == at;
+            merged.extend(value.map(|value| (place, value)));
         }
-        entry.used = turn;
-        Some(entry.value.clone())
+        if !is_shadowed {
+            merged.push((place, value));
+        }
+    }
+    merged.extend(cached.filter_map(|(_, place, value)| Some((place, value?))));
+    merged
+}
+
+type Place<T> = (Bytes, T);
+type Dirty<T> = (Place<T>, Option<Bytes>, RecordContext);
+
+struct Entry<T> {
+    place: Place<T>,
+    value: Option<Bytes>,
+    /// What wrote it, until it is flushed.
+    dirty: Option<RecordContext>,
+    bytes: usize,
+    links: [Link; 2],
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    before: usize,
+    after: usize,
+}
+
+const NONE: usize = usize::MAX;
+const UNLINKED: Link = Link { before: NONE, after: NONE };
+/// The list of all entries, by their last use.
+const USED: usize = 0;
+/// The list of dirty entries, by their last write.
+const WRITTEN: usize = 1;
+
+struct Entries<T> {
+    places: HashMap<Bytes, BTreeMap<T, usize>>,
+    slots: Vec<Entry<T>>,
+    free: Vec<usize>,
+    /// The first and last of each list.
+    ends: [Link; 2],
+    bytes: usize,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { places: HashMap::new(), slots: vec![], free: vec![], ends: [UNLINKED; 2], bytes: 0 }
+    }
+}
+
+impl<T: Ord + Copy> Entries<T> {
+    fn slot(&self, key: &[u8], window: T) -> Option<usize> {
+        self.places.get(key)?.get(&window).copied()
     }
 
-    fn put(&mut self, place: P, key_bytes: usize, value: Option<Bytes>, context: RecordContext) {
-        /// What Kafka Streams counts beside the bytes of an entry.
-        const OVERHEAD: usize = 80;
-        let turn = self.turn();
-        let bytes = key_bytes + value.as_ref().map_or(0, Bytes::len) + OVERHEAD;
+    fn get(&mut self, key: &[u8], window: T) -> Option<Option<Bytes>> {
+        let slot = self.slot(key, window)?;
+        self.unlink(USED, slot);
+        self.append(USED, slot);
+        Some(self.slots[slot].value.clone())
+    }
+
+    fn put(&mut self, key: Bytes, window: T, value: Option<Bytes>, context: RecordContext) {
+        /// About what Kafka Streams counts beside the bytes of key and value: the window, and its own bookkeeping.
+        const OVERHEAD: usize = 100;
+        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len) + OVERHEAD;
         self.bytes += bytes;
-        self.dirty.insert(turn, place.clone());
-        self.used.insert(turn, place.clone());
-        if let Some(before) = self.entries.insert(place, Entry { value, dirty: Some((turn, context)), used: turn, bytes }) {
-            self.used.remove(&before.used);
-            self.bytes -= before.bytes;
-            if let Some((turn, _)) = before.dirty {
-                self.dirty.remove(&turn);
+        let slot = match self.slot(&key, window) {
+            Some(slot) => {
+                self.unlink(USED, slot);
+                if self.slots[slot].dirty.is_some() {
+                    self.unlink(WRITTEN, slot);
+                }
+                let entry = &mut self.slots[slot];
+                self.bytes -= entry.bytes;
+                (entry.value, entry.dirty, entry.bytes) = (value, Some(context), bytes);
+                slot
             }
-        }
+            None => self.insert(Entry { place: (key, window), value, dirty: Some(context), bytes, links: [UNLINKED; 2] }),
+        };
+        self.append(USED, slot);
+        self.append(WRITTEN, slot);
+    }
+
+    fn insert(&mut self, entry: Entry<T>) -> usize {
+        let (key, window) = entry.place.clone();
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = entry;
+                slot
+            }
+            None => {
+                self.slots.push(entry);
+                self.slots.len() - 1
+            }
+        };
+        self.places.entry(key).or_default().insert(window, slot);
+        slot
     }
 
     /// Makes room: removes what was used longest ago, and hands it out if it is dirty. `None`: there is nothing.
-    fn evict(&mut self) -> Option<Option<Dirty<P>>> {
-        let (_, place) = self.used.pop_first()?;
-        let entry = self.entries.remove(&place)?;
-        self.bytes -= entry.bytes;
-        Some(entry.dirty.map(|(turn, context)| {
-            self.dirty.remove(&turn);
-            (place, entry.value, context)
-        }))
+    fn evict(&mut self) -> Option<Option<Dirty<T>>> {
+        let slot = self.ends[USED].before;
+        if slot == NONE { None } else { Some(self.remove(slot)) }
     }
 
-    fn take_dirty(&mut self, into: &mut Vec<Dirty<P>>) {
-        for place in std::mem::take(&mut self.dirty).into_values() {
-            let Some(entry) = self.entries.get_mut(&place) else { continue };
-            if let Some((_, context)) = entry.dirty.take() {
-                into.push((place, entry.value.clone(), context));
+    fn remove(&mut self, slot: usize) -> Option<Dirty<T>> {
+        self.unlink(USED, slot);
+        if self.slots[slot].dirty.is_some() {
+            self.unlink(WRITTEN, slot);
+        }
+        let entry = &mut self.slots[slot];
+        self.bytes -= entry.bytes;
+        let (value, dirty) = (entry.value.take(), entry.dirty.take());
+        let (key, window) = &entry.place;
+        if let Some(of_key) = self.places.get_mut(key) {
+            of_key.remove(window);
+            if of_key.is_empty() {
+                self.places.remove(key);
             }
+        }
+        self.free.push(slot);
+        dirty.map(|context| (self.slots[slot].place.clone(), value, context))
+    }
+
+    fn take_dirty(&mut self, into: &mut Vec<Dirty<T>>) {
+        while self.ends[WRITTEN].before != NONE {
+            let slot = self.ends[WRITTEN].before;
+            self.unlink(WRITTEN, slot);
+            let entry = &mut self.slots[slot];
+            into.extend(entry.dirty.take().map(|context| (entry.place.clone(), entry.value.clone(), context)));
         }
     }
 
-    fn remove_clean(&mut self, place: &P) {
-        if self.entries.get(place).is_some_and(|entry| entry.dirty.is_none())
-            && let Some(entry) = self.entries.remove(place)
+    fn remove_clean(&mut self, (key, window): &Place<T>) {
+        if let Some(slot) = self.slot(key, *window)
+            && self.slots[slot].dirty.is_none()
         {
-            self.used.remove(&entry.used);
-            self.bytes -= entry.bytes;
+            self.remove(slot);
+        }
+    }
+
+    /// The two ends of a list are its `before` (first) and `after` (last).
+    fn append(&mut self, list: usize, slot: usize) {
+        let last = std::mem::replace(&mut self.ends[list].after, slot);
+        self.slots[slot].links[list] = Link { before: last, after: NONE };
+        match last {
+            NONE => self.ends[list].before = slot,
+            last => self.slots[last].links[list].after = slot,
+        }
+    }
+
+    fn unlink(&mut self, list: usize, slot: usize) {
+        let Link { before, after } = std::mem::replace(&mut self.slots[slot].links[list], UNLINKED);
+        match before {
+            NONE => self.ends[list].before = after,
+            before => self.slots[before].links[list].after = after,
+        }
+        match after {
+            NONE => self.ends[list].after = before,
+            after => self.slots[after].links[list].before = before,
         }
     }
 }
