@@ -9,7 +9,7 @@
 //! | [`parameters`] | parameters ↔ JSON |
 //! | [`decode`] | JSON, with or without binary tensors → message |
 //! | [`encode`] | message → JSON, with or without binary tensors |
-//! | [`validate`] | whether a message holds what it says |
+//! | [`mod@validate`] | whether a message holds what it says |
 //! | [`payload`] | what a record's value is: protobuf, framed protobuf or JSON |
 //!
 //! What JSON cannot say is written so that nothing is lost:
