@@ -3,9 +3,8 @@
 //! ```sh
 //! cargo run --release -p millstream --example custom_processor
 //! ```
-use millstream::{DefaultSerde, Error, Processor, ProcessorContext, Record, Schedule, StoreType, StreamsBuilder, TopologyTestDriver};
-use millstream_topology::{
-    PunctuationType,
+use millstream::{
+    DefaultSerde, Error, Processor, ProcessorContext, PunctuationType, Record, Schedule, StoreType, StreamsBuilder, TopologyTestDriver,
     store::{KeyValueStore, StoreDef},
 };
 

@@ -3,8 +3,7 @@
 //! ```sh
 //! cargo run --release -p millstream --example testing_a_topology
 //! ```
-use millstream::{Error, Materialized, StreamsBuilder, TestDriverConfig, Topology, TopologyTestDriver};
-use millstream_topology::store::TimestampedKeyValueStore;
+use millstream::{Error, Materialized, StreamsBuilder, TestDriverConfig, Topology, TopologyTestDriver, store::TimestampedKeyValueStore};
 
 /// The program under test: how much each customer has spent; amounts that are not positive go elsewhere.
 fn topology() -> Result<Topology, Error> {

@@ -3,8 +3,7 @@
 //! ```sh
 //! cargo run --release -p millstream --example versioned_table
 //! ```
-use millstream::{Consumed, Error, Materialized, StreamsBuilder, TopologyTestDriver};
-use millstream_topology::store::VersionedKeyValueStore;
+use millstream::{Consumed, Error, Materialized, StreamsBuilder, TopologyTestDriver, store::VersionedKeyValueStore};
 
 fn main() -> Result<(), Error> {
     let builder = StreamsBuilder::new();
