@@ -49,6 +49,8 @@ pub(crate) fn at(error: Error, what: &'static str) -> Error {
 /// Whether librdkafka goes on trying by itself.
 pub(crate) fn passes(code: Code) -> bool {
     use Code::*;
-    matches!(code, AllBrokersDown | BrokerTransportFailure | Resolve | OperationTimedOut | RequestTimedOut | CoordinatorNotAvailable)
-        || matches!(code, NotCoordinator | CoordinatorLoadInProgress | LeaderNotAvailable | NotLeaderForPartition | WaitingForCoordinator)
+    matches!(code, AllBrokersDown | BrokerTransportFailure | Resolve | OperationTimedOut | RequestTimedOut | NetworkException)
+        || matches!(code, WaitingForCoordinator | CoordinatorNotAvailable | NotCoordinator | CoordinatorLoadInProgress)
+        || matches!(code, LeaderNotAvailable | NotLeaderForPartition | UnknownLeaderEpoch | FencedLeaderEpoch)
+        || matches!(code, BrokerNotAvailable | ReplicaNotAvailable | OffsetNotAvailable | KafkaStorageError)
 }

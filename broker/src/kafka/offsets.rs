@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{CommittedOffset, Error, Offsets, Position, TopicPartition};
 
+/// How long a topic that the cluster knows may be unknown to the broker that leads it.
+const NEW_TOPIC: Duration = Duration::from_secs(1);
+
 /// A list for librdkafka.
 pub(crate) fn list_of(offsets: &Offsets) -> Result<TopicPartitionList, Error> {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
@@ -90,7 +93,8 @@ fn list_offsets(
     deadline: Duration,
     resolved: &mut HashMap<TopicPartition, i64>,
 ) -> Result<(), Error> {
-    let until = Instant::now() + deadline;
+    let began = Instant::now();
+    let until = began + deadline;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let failed = match client.offsets_for_times(asked.clone(), left) {
@@ -105,7 +109,8 @@ fn list_offsets(
             Err(error) => Some((error, String::new())),
         };
         let Some((error, topic)) = failed else { return Ok(()) };
-        // A new topic's leader may not yet know that it is.
+        // A new topic's leader may not yet know that it is, or of the topic.
+        let passes = |code| passes(code) || code == Code::UnknownTopicOrPartition && began.elapsed() < NEW_TOPIC;
         if !error.rdkafka_error_code().is_some_and(passes) || Instant::now() >= until {
             return Err(at(from_kafka(&error, &topic), "list offsets"));
         }
