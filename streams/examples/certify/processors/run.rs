@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream::{Error, Headers, Processor as Node, ProcessorContext, PunctuationType, Record, Schedule, store::KeyValueStore};
+use millstream::{Error, ErrorKind, Headers, Processor as Node, ProcessorContext, PunctuationType, Record, Schedule, store::KeyValueStore};
 
 use super::{Processor, append, commands, count};
 use crate::{
@@ -34,6 +34,11 @@ impl Run {
 
 impl<K: Key> Node<K, Option<Value>, K, Option<Value>> for Run {
     fn init(&mut self, context: &mut ProcessorContext<'_, K, Option<Value>>) -> Result<(), Error> {
+        match self.store.as_ref().map(|_| self.open(context)) {
+            // Of another kind: commands are for all kinds.
+            Some(Err(error)) if error.kind() != ErrorKind::ClassCast => return Err(error),
+            _ => {}
+        }
         let Processor::Punctuate(punctuate) = &self.processor else { return Ok(()) };
         if punctuate.by_stream_time {
             context.schedule(punctuate.interval, PunctuationType::StreamTime)?;
