@@ -13,11 +13,7 @@ fn main() -> Result<(), Error> {
         .stream::<String, String>("clicks")
         .group_by_key()
         .windowed_by(SessionWindows::of_inactivity_gap_and_grace(30 * MINUTE, 60 * MINUTE))
-        .aggregate(
-            String::new,
-            |_, page, path| format!("{path}/{page}"),
-            |_, first, second| format!("{first}{second}"),
-        )
+        .aggregate(String::new, |_, page, path| format!("{path}/{page}"), |_, first, second| format!("{first}{second}"))
         .to_stream()
         .map(|user, path| (format!("{} {}-{}", user.key, user.window.start / MINUTE, user.window.end / MINUTE), path.clone()))
         .to("visits");

@@ -7,11 +7,8 @@ use millstream::{Error, StreamsBuilder, StrictBufferConfig, Suppressed, TimeWind
 
 fn main() -> Result<(), Error> {
     let builder = StreamsBuilder::new();
-    let counts = builder
-        .stream::<String, String>("clicks")
-        .group_by_key()
-        .windowed_by(TimeWindows::of_size_and_grace(60_000, 10_000))
-        .count();
+    let counts =
+        builder.stream::<String, String>("clicks").group_by_key().windowed_by(TimeWindows::of_size_and_grace(60_000, 10_000)).count();
     counts.to_stream().map(|page, count| (page.to_string(), *count)).to("updates");
     counts
         .suppress(Suppressed::until_window_closes(StrictBufferConfig::unbounded()))
@@ -25,7 +22,8 @@ fn main() -> Result<(), Error> {
         clicks.pipe("home".into(), "click".into(), second * 1_000)?;
     }
     let is_final = driver.output_topic::<String, i64>("final");
-    println!("{} updates, {} final results", driver.output_topic::<String, i64>("updates").read_records()?.len(), is_final.read_records()?.len());
+    let updates = driver.output_topic::<String, i64>("updates").read_records()?;
+    println!("{} updates, {} final results", updates.len(), is_final.read_records()?.len());
 
     // Only a record can say that time has passed: stream time reaches 70 s, and the first window is closed.
     clicks.pipe("shop".into(), "click".into(), 70_000)?;

@@ -9,10 +9,7 @@ fn main() -> Result<(), Error> {
     let builder = StreamsBuilder::new();
     let names = builder.table::<i64, String>("names");
     let cities = builder.table::<i64, String>("cities");
-    names
-        .left_join(&cities, |name, city| format!("{name} of {}", city.map_or("no fixed abode", String::as_str)))
-        .to_stream()
-        .to("users");
+    names.left_join(&cities, |name, city| format!("{name} of {}", city.map_or("no fixed abode", String::as_str))).to_stream().to("users");
 
     let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
     // A null value deletes a row, so that changes of a table are read and written as `Option`.
