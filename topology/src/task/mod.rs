@@ -297,9 +297,11 @@ fn make_store(topology: &Topology, name: &Arc<str>, partition: i32, env: &TaskEn
     });
     let store = StoreEnv {
         name,
-        partition,
+        // A global store is one for all partitions, and no partition on disk is negative.
+        partition: partition.max(0),
         rocks: env.rocks.as_ref(),
         changelog: changelog.flatten(),
+        logged_headers: def.logged_headers,
         caching: def.caching && env.config.cache_max_bytes > 0,
         global,
         config: &env.config,
