@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     functions::{Bad, UserError},
     records::{input, outputs, symbol},
-    scenario::{self, Scenario, Step, StoreFormat, StoreKind},
+    scenario::{self, Scenario, Step, StoreKind},
     stores,
     topology::{self, Built},
 };
@@ -37,9 +37,6 @@ impl From<Error> for Stop {
 
 /// Builds and runs a scenario, with stores of that kind where it does not choose.
 pub fn run(scenario: &Scenario, store: StoreKind) -> Result<Map<String, Json>, Stop> {
-    if scenario.config.store_format == StoreFormat::Headers {
-        return Err(Stop::Unsupported("store_format headers".into()));
-    }
     let mut answer = Map::new();
     match topology::build(scenario, store) {
         Ok(built) => drive(scenario, &built, &mut answer)?,

@@ -26,7 +26,7 @@ pub fn dump(driver: &TopologyTestDriver, scenario: &Scenario, steps: &[Json]) ->
         }
         if let Some(mut rows) = rows(&*store).transpose().map_err(|e| Stop::Bad(format!("store {}: {e}", store.name())))? {
             if scenario.config.store_format == StoreFormat::Headers && !is_users(store.name(), scenario) {
-                add_headers(&mut rows);
+                add_headers(&mut rows, store.typed::<WindowStore<Value, Value>>().is_some());
             }
             stores.insert(store.name().to_string(), rows);
         }
@@ -39,10 +39,13 @@ fn is_users(store: &str, scenario: &Scenario) -> bool {
     scenario.topology.iter().any(|op| matches!(op, Op::AddStateStore(op) | Op::AddStore(op) if &*op.name == store))
 }
 
-/// Rows in the headers format have headers, which are empty.
-fn add_headers(rows: &mut Json) {
-    for row in rows.as_array_mut().into_iter().flatten() {
-        row.as_array_mut().into_iter().for_each(|row| row.push(json!([])));
+/// Rows in the headers format have headers, which are empty; those of a join's windows have a timestamp, too: that of their record.
+fn add_headers(rows: &mut Json, of_join: bool) {
+    for row in rows.as_array_mut().into_iter().flatten().filter_map(Json::as_array_mut) {
+        if of_join {
+            row.push(row[0][1].clone());
+        }
+        row.push(json!([]));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_topology::{
     Assembly, Change, Children, Data, Error, ErrorKind, NodeMaker, Record, SerdeRef, TaskContext, Topology, ValueAndTimestamp,
     store::{
-        StoreDef, StoreType, TimestampedKeyValueStore, VersionedKeyValueStore,
+        LoggedHeaders, StoreDef, StoreType, TimestampedKeyValueStore, VersionedKeyValueStore,
         bytes::{VersionedOptions, VersionedPut, default_version_interval},
     },
 };
@@ -25,6 +25,7 @@ pub(crate) struct StoreSpec<K: Data, V: Data> {
     store_type: StoreType,
     caching: bool,
     logging: bool,
+    logged_headers: LoggedHeaders,
     versioned: Option<Versioned>,
     def: Arc<std::sync::OnceLock<StoreDef>>,
 }
@@ -39,6 +40,7 @@ impl<K: Data, V: Data> Clone for StoreSpec<K, V> {
             store_type: self.store_type,
             caching: self.caching,
             logging: self.logging,
+            logged_headers: self.logged_headers,
             versioned: self.versioned,
             def: self.def.clone(),
         }
@@ -77,6 +79,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
             store_type: materialized.store_type.unwrap_or(config.store_type),
             caching: materialized.caching,
             logging: materialized.logging,
+            logged_headers: if config.headers_format { LoggedHeaders::OfDeletions } else { LoggedHeaders::None },
             versioned: materialized.versioned,
             def: Arc::default(),
         }
@@ -113,7 +116,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
             Some(versioned) => self.versioned_def(versioned, key, value)?,
             None => {
                 let make = TimestampedKeyValueStore::<K, V>::maker(key, value, self.store_type);
-                StoreDef { caching: self.caching, ..StoreDef::new(self.name.clone(), make) }
+                StoreDef { caching: self.caching, logged_headers: self.logged_headers, ..StoreDef::new(self.name.clone(), make) }
             }
         };
         let def = StoreDef { logging: self.logging, store_type: self.store_type, ..def };
@@ -159,7 +162,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         }
         let (key, value) = (need(self.key.clone(), &self.name, "key")?, need(self.value.clone(), &self.name, "value")?);
         let def = make(self.name.clone(), key, value, self.store_type);
-        let def = StoreDef { caching: self.caching && caching, logging: self.logging, ..def };
+        let def = StoreDef { caching: self.caching && caching, logging: self.logging, logged_headers: self.logged_headers, ..def };
         Ok(self.def.get_or_init(|| def).clone())
     }
 

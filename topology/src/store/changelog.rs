@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::StoreEnv;
 use crate::{
     context::{Output, TaskContext, Target},
     record::{Headers, RawRecord},
@@ -26,15 +27,44 @@ impl Default for ChangelogConfig {
     }
 }
 
+/// Which records of a changelog have the headers of the record that was in process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoggedHeaders {
+    /// None.
+    #[default]
+    None,
+    /// Deletions: what stores in the headers format do (KIP-1271).
+    OfDeletions,
+    /// All.
+    All,
+}
+
 /// A store's changelog; to nowhere if it is not logged.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Changelog(pub Option<Arc<str>>);
+pub(crate) struct Changelog {
+    topic: Option<Arc<str>>,
+    headers: LoggedHeaders,
+}
 
 impl Changelog {
+    pub fn of(env: &StoreEnv<'_>) -> Self {
+        Self { topic: env.changelog.clone(), headers: env.logged_headers }
+    }
+
+    /// Whether anything is logged.
+    pub fn is_on(&self) -> bool {
+        self.topic.is_some()
+    }
+
     /// Writes a change to the task's own partition.
     #[inline]
     pub fn log(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>, timestamp: i64, headers: Headers) {
-        if let Some(topic) = &self.0 {
+        if let Some(topic) = &self.topic {
+            let headers = match self.headers {
+                LoggedHeaders::All => context.record.headers.copied(),
+                LoggedHeaders::OfDeletions if value.is_none() => context.record.headers.copied(),
+                _ => headers,
+            };
             let record = RawRecord { key: Some(key), value, timestamp, headers };
             let target = Target::Partition(context.task.partition);
             context.send(Output { topic: topic.clone(), target, record });

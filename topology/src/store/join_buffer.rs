@@ -16,7 +16,7 @@ use crate::{
 const NO_TIMESTAMP: i64 = -1;
 
 struct Core {
-    /// By place: time, key and number.
+    /// By place: a zero byte (Kafka Streams' mark of keys that begin with their time), time, key and number.
     waiting: BTreeMap<Bytes, Buffered>,
     stream_time: i64,
     number: u32,
@@ -79,7 +79,8 @@ impl<K: Data, V: Data> JoinBuffer<K, V> {
         }
         core.number = (core.number + 1) & 0x7fff_ffff;
         let key = self.key.serialize(key)?;
-        let mut place = BytesMut::with_capacity(12 + key.len());
+        let mut place = BytesMut::with_capacity(13 + key.len());
+        place.put_u8(0);
         place.put_i64(timestamp);
         place.put_slice(&key);
         place.put_u32(core.number);
@@ -99,7 +100,7 @@ impl<K: Data, V: Data> JoinBuffer<K, V> {
         let Some((place, waiting)) = core.waiting.first_key_value() else { return Ok(None) };
         let due = time_of(place) <= core.stream_time.saturating_sub(self.grace_ms);
         let Some(value) = waiting.new.as_ref().filter(|_| due) else { return Ok(None) };
-        let key = self.key.deserialize(&place.slice(8..place.len() - 4))?;
+        let key = self.key.deserialize(&place.slice(9..place.len() - 4))?;
         Ok(Some(Waiting { key, value: self.value.deserialize(value)?, record: waiting.record.clone() }))
     }
 
@@ -112,7 +113,7 @@ impl<K: Data, V: Data> JoinBuffer<K, V> {
 }
 
 fn time_of(place: &Bytes) -> i64 {
-    place.first_chunk().map_or(-1, |time| i64::from_be_bytes(*time))
+    place.get(1..9).and_then(|time| time.try_into().ok()).map_or(-1, i64::from_be_bytes)
 }
 
 impl<K: Data, V: Data> AnyStore for JoinBuffer<K, V> {
@@ -134,7 +135,7 @@ impl<K: Data, V: Data> AnyStore for JoinBuffer<K, V> {
             let text = format!("{}: a changelog record of another format: reset the application's internal topics", self.name);
             Error::new(ErrorKind::Serialization, text)
         };
-        let place = record.key.filter(|place| place.len() >= 12).ok_or_else(unreadable)?;
+        let place = record.key.filter(|place| place.len() >= 13).ok_or_else(unreadable)?;
         let mut core = self.core.borrow_mut();
         let Some(mut value) = record.value else {
             core.waiting.remove(&place);

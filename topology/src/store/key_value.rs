@@ -25,8 +25,6 @@ struct Core {
     cache_limit: usize,
     changelog: Changelog,
     timestamped: bool,
-    /// Whether the changelog gets the headers of the record in process.
-    logs_headers: bool,
     global: bool,
     listener: RefCell<Option<(FlushListener, bool)>>,
 }
@@ -38,9 +36,8 @@ impl Core {
             bytes: RefCell::new(bytes),
             cache: env.caching.then(RefCell::default),
             cache_limit: env.config.cache_max_bytes,
-            changelog: Changelog(env.changelog.clone()),
+            changelog: Changelog::of(env),
             timestamped,
-            logs_headers: false,
             global: env.global,
             listener: RefCell::default(),
         }
@@ -68,9 +65,8 @@ impl Core {
             Some(value) if self.timestamped => (Some(value.slice(8..)), timestamp_of(value)),
             value => ((*value).clone(), context.record.timestamp),
         };
-        let headers = if self.logs_headers { context.record.headers.copied() } else { Headers::empty() };
         let forgotten = self.bytes.borrow_mut().put(key.clone(), value);
-        self.changelog.log(context, key, plain, timestamp, headers);
+        self.changelog.log(context, key, plain, timestamp, Headers::empty());
         if let Some(forgotten) = forgotten {
             self.changelog.log(context, forgotten, None, context.record.timestamp, Headers::empty());
         }
@@ -284,15 +280,6 @@ impl<K: Data, V: Data> TimestampedKeyValueStore<K, V> {
         Arc::new(move |env| {
             let bytes = KeyValueBytes::open(env, store_type)?;
             Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, true)), key: key.clone(), value: value.clone() }))
-        })
-    }
-
-    /// The same, with the headers of the record in process on every record of the changelog.
-    pub fn maker_with_headers(key: SerdeRef<K>, value: SerdeRef<V>, store_type: StoreType) -> StoreMaker {
-        Arc::new(move |env| {
-            let bytes = KeyValueBytes::open(env, store_type)?;
-            let core = Core { logs_headers: true, ..Core::new(env, bytes, true) };
-            Ok(Rc::new(Self { core: Rc::new(core), key: key.clone(), value: value.clone() }))
         })
     }
 

@@ -55,7 +55,7 @@ impl<K: Data, V: Data> VersionedKeyValueStore<K, V> {
     pub fn maker(key: SerdeRef<K>, value: SerdeRef<V>, store_type: StoreType, options: VersionedOptions) -> StoreMaker {
         Arc::new(move |env: &StoreEnv<'_>| {
             let bytes = RefCell::new(VersionedBytes::open(env, store_type, options)?);
-            let core = Core { name: env.name.clone(), bytes, changelog: Changelog(env.changelog.clone()), global: env.global };
+            let core = Core { name: env.name.clone(), bytes, changelog: Changelog::of(env), global: env.global };
             Ok(Rc::new(Self { core: Rc::new(core), key: key.clone(), value: value.clone() }))
         })
     }

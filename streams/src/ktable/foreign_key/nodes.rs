@@ -5,7 +5,7 @@ use std::{cell::OnceCell, marker::PhantomData, rc::Rc, sync::Arc};
 use bytes::Bytes;
 use millstream_topology::{
     Change, Data, DefaultSerde, Error, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, StreamPartitioner, Topology,
-    store::{StoreDef, TimestampedKeyValueStore},
+    store::{LoggedHeaders, StoreDef, TimestampedKeyValueStore},
 };
 
 use super::{
@@ -69,8 +69,8 @@ impl<K: Data, V: Data, KO: Data, VO: Data> Subscriptions<K, V, KO, VO> {
             return Ok(def.clone());
         }
         let (key, value) = (Bytes::default_serde(), self.serdes.subscription()?);
-        let make = TimestampedKeyValueStore::<Bytes, Subscription<K>>::maker_with_headers(key, value, self.store_type);
-        let def = StoreDef { store_type: self.store_type, ..StoreDef::new(self.name.clone(), make) };
+        let make = TimestampedKeyValueStore::<Bytes, Subscription<K>>::maker(key, value, self.store_type);
+        let def = StoreDef { store_type: self.store_type, logged_headers: LoggedHeaders::All, ..StoreDef::new(self.name.clone(), make) };
         Ok(self.def.get_or_init(|| def).clone())
     }
 }
