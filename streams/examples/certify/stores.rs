@@ -43,7 +43,8 @@ fn is_users(store: &str, scenario: &Scenario) -> bool {
 fn add_headers(rows: &mut Json, of_join: bool) {
     for row in rows.as_array_mut().into_iter().flatten().filter_map(Json::as_array_mut) {
         if of_join {
-            row.push(row[0][1].clone());
+            let start = row[0][1].clone();
+            row.push(start);
         }
         row.push(json!([]));
     }

@@ -205,7 +205,10 @@ impl Drop for RocksMap {
     }
 }
 
-/// The smallest key beyond those with this prefix; partitions are not negative.
+/// A key beyond those with this prefix. The last one is that of global stores, which have no partition: no key begins with so many of its bytes.
 pub(super) fn past(prefix: [u8; 4]) -> Vec<u8> {
-    u32::from_be_bytes(prefix).wrapping_add(1).to_be_bytes().to_vec()
+    match u32::from_be_bytes(prefix).checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![0xff; 1024],
+    }
 }
