@@ -31,7 +31,8 @@ pub async fn scheduler(host: &str) -> anyhow::Result<SchedulerClient<Channel>> {
 
 /// The inspector of `millstream up`.
 pub async fn inspector(host: &str) -> anyhow::Result<millstream_proto::inspect::inspector_client::InspectorClient<Channel>> {
-    Ok(millstream_proto::inspect::inspector_client::InspectorClient::new(channel(host, "inspector").await?).max_decoding_message_size(usize::MAX))
+    Ok(millstream_proto::inspect::inspector_client::InspectorClient::new(channel(host, "inspector").await?)
+        .max_decoding_message_size(usize::MAX))
 }
 
 /// An answer: its JSON, and its headers.

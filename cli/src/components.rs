@@ -181,7 +181,9 @@ pub async fn up(args: UpArgs) -> anyhow::Result<()> {
         .with_context(|| format!("--inspect-listen {}", args.inspect_listen))?;
     eprintln!("ready after {} ms. What next:", started.elapsed().as_millis());
     eprintln!("  millstream model load -f models/add10.yaml --wait");
-    eprintln!("  millstream model infer add10 '{{\"inputs\": [{{\"name\": \"INPUT\", \"shape\": [1, 4], \"datatype\": \"FP32\", \"data\": [1, 2, 3, 4]}}]}}'");
+    eprintln!(
+        "  millstream model infer add10 '{{\"inputs\": [{{\"name\": \"INPUT\", \"shape\": [1, 4], \"datatype\": \"FP32\", \"data\": [1, 2, 3, 4]}}]}}'"
+    );
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let agent = tokio::spawn(agent.run(async { drop(stopped.await) }));

@@ -30,7 +30,9 @@ impl Inspector for Service {
         let InspectRequest { pipeline, key } = request.into_inner();
         let (broker, topics) = (self.broker.clone(), self.topics.clone());
         let read = tokio::task::spawn_blocking(move || read(&*broker, &topics, &pipeline, (!key.is_empty()).then_some(&key))).await;
-        let records = read.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
+        let records = read
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
         Ok(Response::new(InspectResponse { records }))
     }
 }
@@ -53,11 +55,11 @@ pub async fn serve(listen: SocketAddr, broker: Arc<dyn Broker>, prefix: &str, na
 pub fn read(broker: &dyn Broker, topics: &Topics, pipeline: &str, key: Option<&String>) -> anyhow::Result<Vec<InspectedRecord>> {
     let admin = broker.admin();
     let own = [topics.pipeline(pipeline, "inputs"), topics.pipeline(pipeline, "outputs"), topics.errors()];
-    let partitions = admin.describe_topic(&own[0], DEADLINE).with_context(|| format!("pipeline {pipeline} has no topics: load it first"))?.partitions;
+    let partitions =
+        admin.describe_topic(&own[0], DEADLINE).with_context(|| format!("pipeline {pipeline} has no topics: load it first"))?.partitions;
     let models = topics.model("", "").trim_end_matches('.').to_string();
     let all = admin.list_topics(DEADLINE)?;
-    let topics: Vec<Arc<str>> =
-        own.into_iter().chain(all.into_iter().filter(|topic| topic.starts_with(&models)).map(Arc::from)).collect();
+    let topics: Vec<Arc<str>> = own.into_iter().chain(all.into_iter().filter(|topic| topic.starts_with(&models)).map(Arc::from)).collect();
     let everything: Vec<TopicPartition> =
         topics.iter().flat_map(|topic| (0..partitions).map(move |partition| TopicPartition::new(topic.clone(), partition))).collect();
     let options = ConsumerOptions { isolation: Isolation::ReadUncommitted, max_poll_records: 10_000, ..ConsumerOptions::default() };
@@ -81,7 +83,9 @@ pub fn read(broker: &dyn Broker, topics: &Topics, pipeline: &str, key: Option<&S
                     .record
                     .headers
                     .iter()
-                    .map(|header| (header.name.to_string(), String::from_utf8_lossy(header.value.as_deref().unwrap_or_default()).into_owned()))
+                    .map(|header| {
+                        (header.name.to_string(), String::from_utf8_lossy(header.value.as_deref().unwrap_or_default()).into_owned())
+                    })
                     .collect();
                 let record_key = String::from_utf8_lossy(stored.record.key.as_deref().unwrap_or_default()).into_owned();
                 if headers.get("pipeline").is_some_and(|of| of == pipeline) && key.is_none_or(|key| *key == record_key) {

@@ -122,7 +122,8 @@ fn connect(
     for other in others {
         let other = select(sources, other);
         let joiner = move |left: &Bytes, right: &Bytes| join(left, right, shape);
-        let options = StreamJoined::with(Bytes::default_serde(), Bytes::default_serde(), Bytes::default_serde()).store_type(StoreType::InMemory);
+        let options =
+            StreamJoined::with(Bytes::default_serde(), Bytes::default_serde(), Bytes::default_serde()).store_type(StoreType::InMemory);
         joined = joined.join_with(&other, joiner, JoinWindows::of_time_difference_with_no_grace(window_ms.into()), options);
     }
     joined.to_with(sink, raw());
@@ -146,7 +147,12 @@ fn groups(
 ) -> Result<Vec<Group>, EngineError> {
     let mut groups: Vec<Group> = vec![];
     for reference in references {
-        let invalid = || EngineError::Pipeline(format!("pipeline {}: reference {reference} is none: write step.outputs or step.outputs.tensor", pipeline.name));
+        let invalid = || {
+            EngineError::Pipeline(format!(
+                "pipeline {}: reference {reference} is none: write step.outputs or step.outputs.tensor",
+                pipeline.name
+            ))
+        };
         let mut parts = reference.splitn(3, '.');
         let (name, side, tensor) = (parts.next().ok_or_else(invalid)?, parts.next().ok_or_else(invalid)?, parts.next());
         let shape = match side {

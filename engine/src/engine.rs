@@ -42,7 +42,11 @@ impl Engine {
     /// An address that is none, or a broker that cannot be reached.
     pub fn start(options: EngineOptions, scheduler: &str, broker: Arc<dyn Broker>) -> Result<EngineHandle, EngineError> {
         let endpoint = Endpoint::from_shared(format!("http://{scheduler}")).map_err(|_| EngineError::Scheduler(scheduler.into()))?;
-        let endpoint = endpoint.connect_timeout(LONGEST_PAUSE).http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE).keep_alive_while_idle(true);
+        let endpoint = endpoint
+            .connect_timeout(LONGEST_PAUSE)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true);
         let (requests, receiver) = mpsc::channel();
         let replica = Replica::new(&options, broker, receiver)?;
         let (waker, (on_stop, stopped)) = (replica.waker(), watch::channel(false));

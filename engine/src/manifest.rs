@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use millstream_proto::seldon::scheduler::{
-    Batch, DataflowSpec, DeploymentSpec, KubernetesMeta, MetaData, Model, ModelSpec, ParameterSpec, Pipeline, PipelineInput, PipelineOutput,
-    PipelineStep,
+    Batch, DataflowSpec, DeploymentSpec, KubernetesMeta, MetaData, Model, ModelSpec, ParameterSpec, Pipeline, PipelineInput,
+    PipelineOutput, PipelineStep,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -74,10 +74,12 @@ fn with_nearest(error: &str) -> String {
     let first = error.lines().next().unwrap_or_default();
     let mut quoted = first.split('`').skip(1).step_by(2);
     match (first.contains("unknown field"), quoted.next()) {
-        (true, Some(unknown)) => match quoted.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))) {
-            Some(nearest) => format!("{first}; did you mean `{nearest}`?"),
-            None => first.to_string(),
-        },
+        (true, Some(unknown)) => {
+            match quoted.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))) {
+                Some(nearest) => format!("{first}; did you mean `{nearest}`?"),
+                None => first.to_string(),
+            }
+        }
         _ => first.to_string(),
     }
 }

@@ -108,7 +108,8 @@ impl Message {
     }
 
     fn make_raw(&mut self) {
-        self.raw = self.tensors.iter_mut().map(|tensor| raw_contents(&tensor.datatype, tensor.contents.take().unwrap_or_default())).collect();
+        self.raw =
+            self.tensors.iter_mut().map(|tensor| raw_contents(&tensor.datatype, tensor.contents.take().unwrap_or_default())).collect();
     }
 }
 
@@ -142,7 +143,13 @@ mod tests {
 
     fn tensor(name: &str, values: &[f32]) -> InferInputTensor {
         let contents = InferTensorContents { fp32_contents: values.to_vec(), ..Default::default() };
-        InferInputTensor { name: name.into(), datatype: "FP32".into(), shape: vec![values.len() as i64], contents: Some(contents), ..Default::default() }
+        InferInputTensor {
+            name: name.into(),
+            datatype: "FP32".into(),
+            shape: vec![values.len() as i64],
+            contents: Some(contents),
+            ..Default::default()
+        }
     }
 
     fn message(tensors: Vec<InferInputTensor>) -> Message {

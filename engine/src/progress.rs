@@ -27,7 +27,8 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub fn open(broker: &dyn Broker, topic: Arc<str>, transactional_id: &str) -> Result<Self, EngineError> {
-        let producer = broker.producer(ProducerOptions { transactional_id: Some(transactional_id.into()), ..ProducerOptions::default() })?;
+        let producer =
+            broker.producer(ProducerOptions { transactional_id: Some(transactional_id.into()), ..ProducerOptions::default() })?;
         producer.init_transactions(DEADLINE)?;
         Ok(Self { topic, producer })
     }

@@ -11,8 +11,8 @@ use millstream::{
     embed::{Command, Fetched, Installation, Plan, TaskConfig, Worker, WorkerHandle, restore},
 };
 use millstream_broker::{
-    Broker, Consumer, ConsumerOptions, FetchedBatch, Isolation, NewTopic, Position, Producer, ProducerOptions, StoredRecord, TopicPartition,
-    Waker,
+    Broker, Consumer, ConsumerOptions, FetchedBatch, Isolation, NewTopic, Position, Producer, ProducerOptions, StoredRecord,
+    TopicPartition, Waker,
 };
 use millstream_proto::{lanes::Assignment, seldon::scheduler::Pipeline};
 
@@ -193,7 +193,8 @@ impl Replica {
             self.progress = Some(Progress::open(&*self.broker, self.topics.progress(), &self.transactional_id)?);
         }
         // Fence first, then read.
-        let former: BTreeSet<&String> = assignment.lanes.iter().flat_map(|lanes| &lanes.former_owners).filter(|id| !id.is_empty()).collect();
+        let former: BTreeSet<&String> =
+            assignment.lanes.iter().flat_map(|lanes| &lanes.former_owners).filter(|id| !id.is_empty()).collect();
         for owner in former.into_iter().filter(|owner| **owner != self.transactional_id) {
             fence(&*self.broker, owner)?;
         }
@@ -212,7 +213,9 @@ impl Replica {
                 }
             }
             let known = &self.pipelines[&name].lanes;
-            fresh.extend(lanes.partitions.iter().filter(|partition| !known.contains_key(partition)).map(|&partition| (name.clone(), partition)));
+            fresh.extend(
+                lanes.partitions.iter().filter(|partition| !known.contains_key(partition)).map(|&partition| (name.clone(), partition)),
+            );
         }
         self.take_over(&fresh, &mut failures)?;
         self.assign()?;
@@ -238,7 +241,8 @@ impl Replica {
 
     fn install(&mut self, spec: &Pipeline, uid: &str, partitions: i32) -> Result<Installed, EngineError> {
         let compiled = compile(spec, &self.topics)?;
-        let topics: Vec<NewTopic> = compiled.topics.iter().map(|topic| NewTopic::new(&**topic, partitions).retention_ms(RETENTION_MS)).collect();
+        let topics: Vec<NewTopic> =
+            compiled.topics.iter().map(|topic| NewTopic::new(&**topic, partitions).retention_ms(RETENTION_MS)).collect();
         self.broker.admin().create_topics(&topics, DEADLINE)?;
         let config = StreamsConfig {
             cache_max_bytes: 0,
@@ -250,14 +254,7 @@ impl Replica {
         let dataflow = self.next_dataflow;
         self.next_dataflow += 1;
         self.send_installation(dataflow, Arc::new(compiled.topology), config.task_config(&plan))?;
-        Ok(Installed {
-            uid: uid.to_string(),
-            dataflow,
-            plan,
-            sources: compiled.sources,
-            lanes: BTreeMap::new(),
-            dirty: BTreeSet::new(),
-        })
+        Ok(Installed { uid: uid.to_string(), dataflow, plan, sources: compiled.sources, lanes: BTreeMap::new(), dirty: BTreeSet::new() })
     }
 
     fn send_installation(&self, dataflow: u64, topology: Arc<Topology>, config: TaskConfig) -> Result<(), EngineError> {
@@ -273,7 +270,9 @@ impl Replica {
         let committed = read(&*self.broker, &self.topics.progress(), &partitions)?;
         let unknown: BTreeSet<TopicPartition> = fresh
             .iter()
-            .flat_map(|(name, partition)| self.pipelines[name].sources.iter().map(move |topic| TopicPartition::new(topic.clone(), *partition)))
+            .flat_map(|(name, partition)| {
+                self.pipelines[name].sources.iter().map(move |topic| TopicPartition::new(topic.clone(), *partition))
+            })
             .collect();
         let ends = self.consumer.end_offsets(&unknown.into_iter().collect::<Vec<_>>(), DEADLINE)?;
         let mut starts: HashMap<i32, Offsets> = HashMap::new();
@@ -379,7 +378,9 @@ impl Replica {
     /// A pipeline with a failed task is forgotten here: its callers get their deadline's error, the others go on.
     fn drop_failed(&mut self) -> Result<(), EngineError> {
         for (dataflow, reason) in self.sink.take_failed() {
-            let Some(name) = self.pipelines.iter().find(|(_, pipeline)| pipeline.dataflow == dataflow).map(|(name, _)| name.clone()) else { continue };
+            let Some(name) = self.pipelines.iter().find(|(_, pipeline)| pipeline.dataflow == dataflow).map(|(name, _)| name.clone()) else {
+                continue;
+            };
             tracing::error!(pipeline = &*name, reason, "pipeline failed and was stopped on this replica");
             self.give_up(&name, &BTreeSet::new())?;
         }

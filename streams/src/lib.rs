@@ -65,7 +65,8 @@ pub use millstream_topology::{
 };
 pub use operator::{Counter, TransformerContext, ValueTransformerWithKey};
 pub use options::{
-    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Joined, Materialized, Named, Produced, Repartitioned, StreamJoined, StrictBufferConfig, Suppressed, TableJoined,
+    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Joined, Materialized, Named, Produced, Repartitioned, StreamJoined,
+    StrictBufferConfig, Suppressed, TableJoined,
 };
 pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, ProcessorTopology, Schedule};
 pub use runtime::{KafkaStreams, ProcessingGuarantee, State, StreamsConfig, StreamsError};

@@ -1,8 +1,8 @@
 //! What the stores of windowed tables answer, and that they come back from their changelogs.
 
 use millstream::{
-    EmitStrategy, Error, Materialized, RawRecord, SessionWindows, SlidingWindows, StoreType, StreamsBuilder, StrictBufferConfig, Suppressed,
-    TestDriverConfig, TimeWindows, Topology, TopologyTestDriver, ValueAndTimestamp, Windowed,
+    EmitStrategy, Error, Materialized, RawRecord, SessionWindows, SlidingWindows, StoreType, StreamsBuilder, StrictBufferConfig,
+    Suppressed, TestDriverConfig, TimeWindows, Topology, TopologyTestDriver, ValueAndTimestamp, Windowed,
 };
 use millstream_topology::store::{SessionStore, TimestampedWindowStore};
 

@@ -25,12 +25,10 @@ pub mod store;
 mod task;
 mod windowed;
 
-pub use context::{
-    Cancellable, OnError, Output, PunctuationType, RecordContext, RecordMetadata, Target, TaskConfig, TaskContext, TaskId,
-};
+pub use context::{Cancellable, OnError, Output, PunctuationType, RecordContext, RecordMetadata, Target, TaskConfig, TaskContext, TaskId};
 pub use data::Data;
 pub use error::{Error, ErrorKind};
-pub use graph::{InternalTopic, hash_order_with_capacity, OffsetReset, Subtopology, Topology};
+pub use graph::{InternalTopic, OffsetReset, Subtopology, Topology, hash_order_with_capacity};
 pub use name::check as check_name;
 pub use node::{AnyNode, Assembly, Children, Node, NodeMaker, SourceMaker};
 pub use queue::{InvalidTimestamp, SourceDef, SourceQueue, TimestampExtractor};

@@ -154,7 +154,10 @@ impl Assembly<'_> {
         let cast = |child: &&AnyNode| {
             child.reference.downcast_ref::<NodeRef<K, V>>().cloned().ok_or_else(|| {
                 let (key, value) = (type_name::<K>(), type_name::<V>());
-                let text = format!("{} sends keys of type {key} and values of type {value}, which its child {} does not take", self.name, child.name);
+                let text = format!(
+                    "{} sends keys of type {key} and values of type {value}, which its child {} does not take",
+                    self.name, child.name
+                );
                 Error::new(ErrorKind::ClassCast, text)
             })
         };
@@ -168,9 +171,9 @@ impl Assembly<'_> {
             let text = format!("{} uses store {name}, which is not connected to it: add it to the processor's stores", self.name);
             Error::new(ErrorKind::Streams, text)
         })?;
-        store.typed::<S>().ok_or_else(|| {
-            Error::new(ErrorKind::ClassCast, format!("{}: store {name} is not a {}", self.name, type_name::<S>()))
-        })
+        store
+            .typed::<S>()
+            .ok_or_else(|| Error::new(ErrorKind::ClassCast, format!("{}: store {name} is not a {}", self.name, type_name::<S>())))
     }
 
     /// The stores that are connected to the node, and the global ones.

@@ -1,6 +1,10 @@
 //! Sources: from bytes to typed records, one queue per topic-partition of a task.
 
-use std::{collections::VecDeque, panic::{AssertUnwindSafe, catch_unwind}, sync::Arc};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use crate::{
     Data, Serde, SerdeRef,

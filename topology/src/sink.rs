@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Data, SerdeRef,
-    context::{Output, TaskContext, Target},
+    context::{Output, Target, TaskContext},
     error::Error,
     node::{Node, NodeMaker},
     record::{RawRecord, Record},

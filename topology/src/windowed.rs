@@ -130,7 +130,8 @@ fn with_times(key: &[u8], times: &[i64]) -> Bytes {
 }
 
 fn split_times<const N: usize>(bytes: &Bytes) -> Result<(Bytes, [i64; N]), SerdeError> {
-    let at = bytes.len().checked_sub(8 * N).ok_or_else(|| SerdeError(format!("{} bytes are too few for a key in a window", bytes.len())))?;
+    let at =
+        bytes.len().checked_sub(8 * N).ok_or_else(|| SerdeError(format!("{} bytes are too few for a key in a window", bytes.len())))?;
     let (mut times, mut rest) = ([0; N], &bytes[at..]);
     for time in &mut times {
         if let Some((first, more)) = rest.split_first_chunk() {
@@ -146,7 +147,8 @@ impl Window {
         match start >= 0 && end > start {
             true => Ok(Self { start, end }),
             false => {
-                let text = format!("a window from {start} to {end} ms: it starts at 0 or later and ends after its start, give it another size");
+                let text =
+                    format!("a window from {start} to {end} ms: it starts at 0 or later and ends after its start, give it another size");
                 Err(Error::new(crate::ErrorKind::IllegalArgument, text))
             }
         }

@@ -30,13 +30,23 @@ pub async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
             client::inspector(&args.inspect_host).await?.inspect(request).await.map_err(said)?.into_inner().records
         }
     };
-    anyhow::ensure!(!records.is_empty(), "no request of pipeline {} is in its topics{}", args.name, args.request_id.as_ref().map(|id| format!(" under {id}")).unwrap_or_default());
+    anyhow::ensure!(
+        !records.is_empty(),
+        "no request of pipeline {} is in its topics{}",
+        args.name,
+        args.request_id.as_ref().map(|id| format!(" under {id}")).unwrap_or_default()
+    );
     records.sort_by_key(|record| (record.timestamp, rank(&record.topic)));
     let first = records[0].timestamp;
     match args.output.format {
         Format::Table => {
             let row = |record: &InspectedRecord| {
-                vec![format!("+{} ms", record.timestamp - first), record.topic.clone(), format!("{}:{}", record.partition, record.offset), value(record)]
+                vec![
+                    format!("+{} ms", record.timestamp - first),
+                    record.topic.clone(),
+                    format!("{}:{}", record.partition, record.offset),
+                    value(record),
+                ]
             };
             println!("request {}", records[0].key);
             output::table(&["time", "topic", "at", "value"], &records.iter().map(row).collect::<Vec<_>>());

@@ -107,7 +107,10 @@ fn print(statuses: &[ModelStatusResponse], format: Format) {
         Format::Json => {
             for status in statuses {
                 let (state, reason, version, replicas) = state_of(status);
-                println!("{}", serde_json::json!({ "model": status.model_name, "state": state, "version": version, "replicas": replicas, "reason": reason }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "model": status.model_name, "state": state, "version": version, "replicas": replicas, "reason": reason })
+                );
             }
         }
     }

@@ -124,7 +124,8 @@ impl StreamsBuilder {
         topology.check_copartitions()?;
         if self.config.ensure_explicit_naming && !graph.implicit_names.is_empty() {
             let names = graph.implicit_names.join(", ");
-            let text = format!("these internal topics and stores have generated names: {names}: name them with Grouped, Materialized, Joined …");
+            let text =
+                format!("these internal topics and stores have generated names: {names}: name them with Grouped, Materialized, Joined …");
             return Err(Error::new(ErrorKind::Topology, text));
         }
         Ok(topology)

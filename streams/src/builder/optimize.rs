@@ -38,11 +38,17 @@ impl Graph {
                 }
                 let Kind::Source { topics: others, reset: other } = &self.nodes[main].kind else { continue };
                 if *others != topics {
-                    let text = format!("{} reads {others:?} and {} {topics:?}: read equal or disjoint topics", self.nodes[main].name, self.nodes[id].name);
+                    let text = format!(
+                        "{} reads {others:?} and {} {topics:?}: read equal or disjoint topics",
+                        self.nodes[main].name, self.nodes[id].name
+                    );
                     return Err(Error::new(ErrorKind::Topology, text));
                 }
                 if *other != reset {
-                    let text = format!("{} and {} read {topic} with different offset resets: choose one", self.nodes[main].name, self.nodes[id].name);
+                    let text = format!(
+                        "{} and {} read {topic} with different offset resets: choose one",
+                        self.nodes[main].name, self.nodes[id].name
+                    );
                     return Err(Error::new(ErrorKind::Topology, text));
                 }
                 for child in self.nodes[id].children.clone() {
@@ -91,7 +97,8 @@ impl Graph {
             self.nodes[merged].priority = self.nodes[changer].priority;
             for replaced in repartitions {
                 let above = self.find_above(replaced, &|node, _| node.parents.contains(&changer)).ok_or_else(|| {
-                    let text = format!("{}: its repartition cannot be merged: turn off merge_repartition_topics", self.nodes[replaced].name);
+                    let text =
+                        format!("{}: its repartition cannot be merged: turn off merge_repartition_topics", self.nodes[replaced].name);
                     Error::new(ErrorKind::Streams, text)
                 })?;
                 self.link(merged, above);

@@ -25,8 +25,13 @@ pub(crate) trait Input<K: Data<Present = K>, A: Data> {
     /// Where its aggregation belongs: below the stream, or its repartition.
     fn parent(&self, graph: &mut Graph, store: &str, store_named: bool) -> NodeId;
     fn plain(&self, store: &StoreSpec<K, A::Present>, initializer: &Initializer<A>) -> Drawn<K, A::Present>;
-    fn time(&self, store: &StoreSpec<K, A::Present>, initializer: &Initializer<A>, kind: TimeKind, retention_ms: i64)
-    -> Drawn<Windowed<K>, A::Present>;
+    fn time(
+        &self,
+        store: &StoreSpec<K, A::Present>,
+        initializer: &Initializer<A>,
+        kind: TimeKind,
+        retention_ms: i64,
+    ) -> Drawn<Windowed<K>, A::Present>;
     fn sessions(
         &self,
         store: &StoreSpec<K, A::Present>,

@@ -145,7 +145,8 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
             tables.push(table);
         }
         let name: Arc<str> = graph.name_with_suffix_or(named, "-cogroup-merge", "COGROUPKSTREAM-MERGE-").into();
-        let write = write_processor::<W, Change<A::Present>, _, _>(&name, |assembly: &mut Assembly<'_>| Ok(PassThrough(assembly.children()?)));
+        let write =
+            write_processor::<W, Change<A::Present>, _, _>(&name, |assembly: &mut Assembly<'_>| Ok(PassThrough(assembly.children()?)));
         let node = graph.add(&nodes, GraphNode::new(name.clone(), Kind::Plain, write));
         KTable {
             key: plan.key,

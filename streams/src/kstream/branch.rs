@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use millstream_topology::{Data, Error, Node, Record, TaskContext, Children};
+use millstream_topology::{Children, Data, Error, Node, Record, TaskContext};
 
 use super::{KStream, write_processor};
 use crate::{

@@ -175,8 +175,10 @@ impl<K: Data, V: Data> KStream<K, V> {
         let user = user.as_deref();
         let this_windowed: Arc<str> = graph.name_with_suffix_or(user, "-this-windowed", "KSTREAM-WINDOWED-").into();
         let other_windowed: Arc<str> = graph.name_with_suffix_or(user, "-other-windowed", "KSTREAM-WINDOWED-").into();
-        let (this_prefix, this_suffix) = if outer == Outer::Both { ("KSTREAM-OUTERTHIS-", "-outer-this-join") } else { ("KSTREAM-JOINTHIS-", "-this-join") };
-        let (other_prefix, other_suffix) = if outer == Outer::Neither { ("KSTREAM-JOINOTHER-", "-other-join") } else { ("KSTREAM-OUTEROTHER-", "-outer-other-join") };
+        let (this_prefix, this_suffix) =
+            if outer == Outer::Both { ("KSTREAM-OUTERTHIS-", "-outer-this-join") } else { ("KSTREAM-JOINTHIS-", "-this-join") };
+        let (other_prefix, other_suffix) =
+            if outer == Outer::Neither { ("KSTREAM-JOINOTHER-", "-other-join") } else { ("KSTREAM-OUTEROTHER-", "-outer-other-join") };
         let (this_generated, other_generated) = (graph.generate(this_prefix), graph.generate(other_prefix));
         let suffixed = |generated: &str, suffix: &str| user.map_or_else(|| generated.to_string(), |name| format!("{name}{suffix}"));
         let this_join: Arc<str> = suffixed(&this_generated, this_suffix).into();
@@ -230,7 +232,8 @@ impl<K: Data, V: Data> KStream<K, V> {
             (def.caching, def.logging, def.store_type) = (false, logging, store_type);
             def
         });
-        let sides = Sides { name: name.clone(), windows, stores_outer: stores.outer.clone(), key: key.clone(), left: value, right: other_value };
+        let sides =
+            Sides { name: name.clone(), windows, stores_outer: stores.outer.clone(), key: key.clone(), left: value, right: other_value };
         let write = {
             let (this_windowed, other_windowed, name) = (this_windowed.clone(), other_windowed.clone(), name.clone());
             move |topology: &mut Topology, written: &Written| {
@@ -242,14 +245,18 @@ impl<K: Data, V: Data> KStream<K, V> {
                     return topology.add_store(this_store, &[&name]);
                 }
                 let (left, joiner_left, store) = (sides.clone(), joiner.clone(), stores.other.clone());
-                let make = move |assembly: &mut Assembly<'_>| JoinSide::<K, V::Present, V2::Present, R>::left(&left, &joiner_left, &store, outer, assembly);
+                let make = move |assembly: &mut Assembly<'_>| {
+                    JoinSide::<K, V::Present, V2::Present, R>::left(&left, &joiner_left, &store, outer, assembly)
+                };
                 topology.add_processor(&this_join, &[&this_windowed], maker::<K, V, _, _>(make))?;
                 topology.add_store(other_store, &[&this_join])?;
                 if let Some(store) = &outer_store {
                     topology.add_store(store.clone(), &[&this_join])?;
                 }
                 let store = stores.this.clone();
-                let make = move |assembly: &mut Assembly<'_>| JoinSide::<K, V::Present, V2::Present, R>::right(&sides, &joiner, &store, outer, assembly);
+                let make = move |assembly: &mut Assembly<'_>| {
+                    JoinSide::<K, V::Present, V2::Present, R>::right(&sides, &joiner, &store, outer, assembly)
+                };
                 topology.add_processor(&other_join, &[&other_windowed], maker::<K, V2, _, _>(make))?;
                 topology.add_store(this_store, &[&other_join])?;
                 if let Some(store) = outer_store {
@@ -298,9 +305,8 @@ struct Stores {
 /// The node that puts a side into its window: after the join has seen the record.
 fn windowed<K: Data, V: Data>(name: &Arc<str>, store: StoreDef) -> GraphNode {
     let (node_name, store_name) = (name.clone(), store.name.clone());
-    let make = move |assembly: &mut Assembly<'_>| {
-        Ok(JoinWindow::<K, V> { store: assembly.store(&store_name)?, children: assembly.children()? })
-    };
+    let make =
+        move |assembly: &mut Assembly<'_>| Ok(JoinWindow::<K, V> { store: assembly.store(&store_name)?, children: assembly.children()? });
     let processor = write_processor::<K, V, _, _>(name, make);
     GraphNode::new(name.clone(), Kind::Windowed, move |topology, written| {
         processor(topology, written)?;

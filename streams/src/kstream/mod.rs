@@ -13,9 +13,9 @@ use std::{cell::RefCell, collections::BTreeSet, marker::PhantomData, rc::Rc, syn
 
 pub use branch::BranchedKStream;
 pub(crate) use join::{Joiner, Outer};
+use millstream_topology::{Assembly, Data, Error, Node, NodeMaker, SerdeRef, Topology};
 pub(crate) use repartition::repartition_node;
 pub(crate) use table_join::TableJoiner;
-use millstream_topology::{Assembly, Data, Error, Node, NodeMaker, SerdeRef, Topology};
 
 use crate::{
     builder::{

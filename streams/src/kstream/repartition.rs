@@ -2,9 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use millstream_topology::{
-    Data, DefaultSerde, ErrorKind, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, StreamPartitioner,
-};
+use millstream_topology::{Data, DefaultSerde, ErrorKind, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, StreamPartitioner};
 
 use super::{KStream, maker};
 use crate::{
@@ -78,26 +76,27 @@ pub(crate) fn repartition_node<K: Data, V: Data>(
     partitions: Option<i32>,
     partitioner: Option<StreamPartitioner<K, V>>,
 ) -> GraphNode {
-    let write = Rc::new(move |topology: &mut millstream_topology::Topology, written: &crate::builder::graph::Written, names: &RepartitionNames| {
-        let topic: Arc<str> = names.topic.clone().into();
-        let (key, value) = (need(key.clone(), &names.sink, "key")?, need(value.clone(), &names.sink, "value")?);
-        topology.add_internal_topic(topic.clone(), partitions);
-        let drop_null_keys = written.drop_null_keys;
-        let filter = move |assembly: &mut millstream_topology::Assembly<'_>| {
-            let predicate = Arc::new(move |key: &K, _: &V| !drop_null_keys || !key.is_null());
-            Ok(Filter { predicate, children: assembly.children()? })
-        };
-        topology.add_processor(&names.filter, &written.parents, maker::<K, V, _, _>(filter))?;
-        let sink = SinkDef {
-            key: key.clone(),
-            value: value.clone(),
-            topic: SinkTopic::Internal(topic.clone()),
-            partitioner: partitioner.clone(),
-            partition_key: None,
-        };
-        topology.add_sink(&names.sink, Some(topic.clone()), &[&names.filter], sink.into_maker())?;
-        let source: SourceDef<K, V> = SourceDef { key, value, extractor: Arc::new(InvalidTimestamp::Fail) };
-        topology.add_source(&names.source, &[topic], None, source.into_maker())
-    });
+    let write =
+        Rc::new(move |topology: &mut millstream_topology::Topology, written: &crate::builder::graph::Written, names: &RepartitionNames| {
+            let topic: Arc<str> = names.topic.clone().into();
+            let (key, value) = (need(key.clone(), &names.sink, "key")?, need(value.clone(), &names.sink, "value")?);
+            topology.add_internal_topic(topic.clone(), partitions);
+            let drop_null_keys = written.drop_null_keys;
+            let filter = move |assembly: &mut millstream_topology::Assembly<'_>| {
+                let predicate = Arc::new(move |key: &K, _: &V| !drop_null_keys || !key.is_null());
+                Ok(Filter { predicate, children: assembly.children()? })
+            };
+            topology.add_processor(&names.filter, &written.parents, maker::<K, V, _, _>(filter))?;
+            let sink = SinkDef {
+                key: key.clone(),
+                value: value.clone(),
+                topic: SinkTopic::Internal(topic.clone()),
+                partitioner: partitioner.clone(),
+                partition_key: None,
+            };
+            topology.add_sink(&names.sink, Some(topic.clone()), &[&names.filter], sink.into_maker())?;
+            let source: SourceDef<K, V> = SourceDef { key, value, extractor: Arc::new(InvalidTimestamp::Fail) };
+            topology.add_source(&names.source, &[topic], None, source.into_maker())
+        });
     GraphNode::repartition(optimizable, names, write)
 }

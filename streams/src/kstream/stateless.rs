@@ -227,4 +227,3 @@ impl<K: Data, V: Data> KStream<K, V> {
         self.draw::<K, V, _, _>(None, "KSTREAM-PRINTER-", Changes::Nothing, (None, None), move |_| Ok(ForEach(print.clone())));
     }
 }
-

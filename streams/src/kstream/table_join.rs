@@ -164,7 +164,8 @@ impl<K: Data, V: Data> KStream<K, V> {
                     match (grace, history) {
                         (Some(_), None) => return Err(not_versioned(&name)),
                         (Some(grace), Some(history)) if grace > history => {
-                            let text = format!("{name}: a grace of {grace} ms is longer than the {history} ms of history that {store} keeps");
+                            let text =
+                                format!("{name}: a grace of {grace} ms is longer than the {history} ms of history that {store} keeps");
                             return Err(Error::new(ErrorKind::IllegalArgument, text));
                         }
                         _ => {}

@@ -71,8 +71,11 @@ impl StreamsBuilder {
         let write = {
             let (name, topic) = (name.clone(), Arc::<str>::from(topic));
             move |topology: &mut Topology, _: &Written| {
-                let source: SourceDef<Option<K>, Option<V>> =
-                    SourceDef { key: need(key, &source_name, "key")?, value: need(value, &source_name, "value")?, extractor: consumed.extractor };
+                let source: SourceDef<Option<K>, Option<V>> = SourceDef {
+                    key: need(key, &source_name, "key")?,
+                    value: need(value, &source_name, "value")?,
+                    extractor: consumed.extractor,
+                };
                 let table = TableSource::new(store.clone());
                 table.view();
                 let node = table.maker::<Option<K>, Option<V>>();

@@ -106,4 +106,3 @@ pub(crate) trait Getter<K, V> {
         false
     }
 }
-

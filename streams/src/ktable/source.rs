@@ -122,8 +122,11 @@ impl StreamsBuilder {
             let (source_name, topic, store_name) = (source_name.clone(), Arc::<str>::from(topic), store.name.clone());
             let (key, value) = (key.clone(), value.clone());
             move |topology: &mut Topology, written: &Written| {
-                let source: SourceDef<Option<K>, Option<V>> =
-                    SourceDef { key: need(key, &source_name, "key")?, value: need(value, &source_name, "value")?, extractor: consumed.extractor };
+                let source: SourceDef<Option<K>, Option<V>> = SourceDef {
+                    key: need(key, &source_name, "key")?,
+                    value: need(value, &source_name, "value")?,
+                    extractor: consumed.extractor,
+                };
                 topology.add_source(&source_name, &[topic.clone()], consumed.offset_reset, source.into_maker())?;
                 write_table(topology, &[source_name.clone()], written.reuse_source_topic)?;
                 if written.reuse_source_topic && topology.store(&store_name).is_some() {

@@ -22,9 +22,9 @@ impl<K: Data, V: Data, O: 'static, R: Data> SelfJoin<K, V, O, R> {
     }
 
     fn pair(&self, key: &K, left: &V::Present, right: &V::Present) -> Result<R, Error> {
-        let right = (right as &dyn Any).downcast_ref::<O>().ok_or_else(|| {
-            Error::new(ErrorKind::ClassCast, "a topic is read as two types and joined with itself: read it once")
-        })?;
+        let right = (right as &dyn Any)
+            .downcast_ref::<O>()
+            .ok_or_else(|| Error::new(ErrorKind::ClassCast, "a topic is read as two types and joined with itself: read it once"))?;
         Ok((self.joiner)(key, Some(left), Some(right)))
     }
 }

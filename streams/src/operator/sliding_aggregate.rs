@@ -12,8 +12,7 @@ use std::{
 };
 
 use millstream_topology::{
-    Data, Error, Headers, Node, NodeMaker, Record, TaskContext, ValueAndTimestamp, Window, Windowed,
-    store::StoreDef,
+    Data, Error, Headers, Node, NodeMaker, Record, TaskContext, ValueAndTimestamp, Window, Windowed, store::StoreDef,
 };
 
 use super::{
@@ -258,12 +257,20 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
     fn create_right<V>(&self, context: &mut TaskContext, arrival: &Arrival<'_, K, V>, right: ValueAndTimestamp<A>) -> Result<(), Error> {
         let window = self.window_from(arrival.timestamp.wrapping_add(1))?;
         self.rows.store.put(context, arrival.key, Some((&right.value, right.timestamp)), window.start)?;
-        let update = Update { key: arrival.key, window, old: None, new: Some(right.value), timestamp: right.timestamp, headers: arrival.headers };
+        let update =
+            Update { key: arrival.key, window, old: None, new: Some(right.value), timestamp: right.timestamp, headers: arrival.headers };
         self.rows.update(context, update)
     }
 
     /// Adds the record to a window, unless that has closed.
-    fn update<V>(&self, context: &mut TaskContext, arrival: &Arrival<'_, K, V>, window: Window, old: Option<A>, at: i64) -> Result<(), Error>
+    fn update<V>(
+        &self,
+        context: &mut TaskContext,
+        arrival: &Arrival<'_, K, V>,
+        window: Window,
+        old: Option<A>,
+        at: i64,
+    ) -> Result<(), Error>
     where
         F: Aggregate<K, V, A>,
     {

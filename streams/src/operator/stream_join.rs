@@ -85,13 +85,25 @@ pub(crate) struct JoinSide<K: Data, V1: Data, V2: Data, R> {
 
 impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<K, V1, V2, R> {
     /// The side of the left stream's records.
-    pub fn left(sides: &Sides<K::Present, V1, V2>, joiner: &Joiner<K, V1, V2, R>, store: &str, outer: Outer, assembly: &Assembly<'_>) -> Result<LeftSide<K, V1, V2, R>, Error> {
+    pub fn left(
+        sides: &Sides<K::Present, V1, V2>,
+        joiner: &Joiner<K, V1, V2, R>,
+        store: &str,
+        outer: Outer,
+        assembly: &Assembly<'_>,
+    ) -> Result<LeftSide<K, V1, V2, R>, Error> {
         let rights = Some(assembly.store(store)?);
         Ok(LeftSide(Self::new(sides, joiner, LEFT, outer != Outer::Neither, None, rights, assembly)?))
     }
 
     /// The side of the right stream's records.
-    pub fn right(sides: &Sides<K::Present, V1, V2>, joiner: &Joiner<K, V1, V2, R>, store: &str, outer: Outer, assembly: &Assembly<'_>) -> Result<RightSide<K, V1, V2, R>, Error> {
+    pub fn right(
+        sides: &Sides<K::Present, V1, V2>,
+        joiner: &Joiner<K, V1, V2, R>,
+        store: &str,
+        outer: Outer,
+        assembly: &Assembly<'_>,
+    ) -> Result<RightSide<K, V1, V2, R>, Error> {
         let lefts = Some(assembly.store(store)?);
         Ok(RightSide(Self::new(sides, joiner, RIGHT, outer == Outer::Both, lefts, None, assembly)?))
     }
@@ -176,7 +188,15 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
     }
 
     /// Gives out a pair; its other half no longer waits alone.
-    fn pair(&self, context: &mut TaskContext, record: &Record<K, ()>, key: &K::Present, at: i64, left: Option<&V1>, right: Option<&V2>) -> Result<(), Error> {
+    fn pair(
+        &self,
+        context: &mut TaskContext,
+        record: &Record<K, ()>,
+        key: &K::Present,
+        at: i64,
+        left: Option<&V1>,
+        right: Option<&V2>,
+    ) -> Result<(), Error> {
         if let Some(waiting) = &self.waiting {
             waiting.remove(context, 1 - self.side, at, key)?;
         }
@@ -210,7 +230,8 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
             if left_open && right_open {
                 break;
             }
-            let (look, open) = if side == LEFT { (self.windows.after_ms, &mut left_open) } else { (self.windows.before_ms, &mut right_open) };
+            let (look, open) =
+                if side == LEFT { (self.windows.after_ms, &mut left_open) } else { (self.windows.before_ms, &mut right_open) };
             if time + look + grace >= stream_time {
                 *open = true;
                 continue;
@@ -309,7 +330,9 @@ fn unlist(values: &[Bytes]) -> Bytes {
 fn list(bytes: &Bytes) -> Vec<Bytes> {
     let mut values = vec![];
     let mut at = 5;
-    while let Some(length) = bytes.get(at..at + 4).and_then(|length| length.try_into().ok()).map(|length| i32::from_be_bytes(length) as usize) {
+    while let Some(length) =
+        bytes.get(at..at + 4).and_then(|length| length.try_into().ok()).map(|length| i32::from_be_bytes(length) as usize)
+    {
         let end = (at + 4 + length).min(bytes.len());
         values.push(bytes.slice(at + 4..end));
         at = end;

@@ -51,7 +51,8 @@ impl<K: Data, V: Data> Node<K, Change<V>> for Suppress<K, V> {
         }
         if self.is_full() && !self.bounds.emit_early {
             let (records, bytes) = (self.buffer.len(), self.buffer.bytes());
-            let text = format!("{}: the buffer is full with {records} rows of {bytes} bytes: give it more room, or let it emit early", self.name);
+            let text =
+                format!("{}: the buffer is full with {records} rows of {bytes} bytes: give it more room, or let it emit early", self.name);
             return Err(Error::new(ErrorKind::Streams, text));
         }
         while self.is_full() && !self.buffer.is_empty() {

@@ -7,8 +7,8 @@ mod materialized;
 mod produced;
 mod serdes;
 mod stream_joined;
-mod table_joined;
 mod suppressed;
+mod table_joined;
 
 pub use consumed::Consumed;
 pub use grouped::{Branched, Grouped, Repartitioned};
@@ -16,10 +16,10 @@ pub use joined::Joined;
 pub use materialized::Materialized;
 pub(crate) use materialized::Versioned;
 pub use produced::Produced;
-pub use stream_joined::StreamJoined;
 pub(crate) use serdes::SerdeChoice;
-pub use table_joined::TableJoined;
+pub use stream_joined::StreamJoined;
 pub use suppressed::{BufferConfig, EagerBufferConfig, StrictBufferConfig, Suppressed};
+pub use table_joined::TableJoined;
 
 /// The name of a node.
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@ mod fixed_key;
 mod node;
 mod topology;
 
+pub(crate) use context::open_store;
 pub use context::{ProcessorContext, Schedule};
+pub(crate) use fixed_key::FixedKey;
 pub use fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord};
 use millstream_topology::{Error, Record};
-pub(crate) use context::open_store;
-pub(crate) use fixed_key::FixedKey;
 pub(crate) use node::ProcessorNode;
 pub use topology::ProcessorTopology;
 

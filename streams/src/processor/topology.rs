@@ -49,8 +49,7 @@ impl ProcessorTopology {
     /// Adds a source of topics that no other source reads. The name in the options is ignored.
     pub fn add_source<K: Data, V: Data>(&mut self, name: &str, topics: &[&str], consumed: Consumed<K, V>) -> Result<(), Error> {
         let (key, value) = (consumed.key.resolve(None), consumed.value.resolve(None));
-        let source =
-            SourceDef::<K, V> { key: need(key, name, "key")?, value: need(value, name, "value")?, extractor: consumed.extractor };
+        let source = SourceDef::<K, V> { key: need(key, name, "key")?, value: need(value, name, "value")?, extractor: consumed.extractor };
         let topics: Vec<_> = topics.iter().map(|topic| (*topic).into()).collect();
         self.0.add_source(name, &topics, consumed.offset_reset, source.into_maker())
     }
@@ -84,13 +83,7 @@ impl ProcessorTopology {
     }
 
     /// Adds a sink below `parents`. The name in the options is ignored.
-    pub fn add_sink<K: Data, V: Data>(
-        &mut self,
-        name: &str,
-        topic: &str,
-        produced: Produced<K, V>,
-        parents: &[&str],
-    ) -> Result<(), Error> {
+    pub fn add_sink<K: Data, V: Data>(&mut self, name: &str, topic: &str, produced: Produced<K, V>, parents: &[&str]) -> Result<(), Error> {
         let (key, value) = (produced.key.resolve(None), produced.value.resolve(None));
         let sink = SinkDef::<K, V> {
             key: need(key, name, "key")?,

@@ -46,7 +46,8 @@ impl Outbox {
         wake: Box<dyn Fn() + Send>,
     ) -> Self {
         let acknowledged = Arc::default();
-        let inner = Inner { producer, admin, partitions, next: 0, transactional, held: None, closed: None, failed: None, acknowledged, wake };
+        let inner =
+            Inner { producer, admin, partitions, next: 0, transactional, held: None, closed: None, failed: None, acknowledged, wake };
         Self(Arc::new(Mutex::new(inner)))
     }
 

@@ -124,6 +124,9 @@ pub(super) fn follow_globals(
             }
         }
     };
-    std::thread::Builder::new().name("GlobalStreamThread".into()).spawn(follow).map_err(|error| StreamsError::System(format!("no thread: {error}")))?;
+    std::thread::Builder::new()
+        .name("GlobalStreamThread".into())
+        .spawn(follow)
+        .map_err(|error| StreamsError::System(format!("no thread: {error}")))?;
     Ok(())
 }

@@ -16,9 +16,12 @@ use millstream_topology::{
     store::bytes::{RocksState, StateBatch},
 };
 
-use super::{Outbox, State, Status, StreamsConfig, StreamsError, commit,
+use super::{
+    Outbox, State, Status, StreamsConfig, StreamsError, commit,
     restore::{follow_globals, restore},
-    tasks::Fetched, topics::Plan};
+    tasks::Fetched,
+    topics::Plan,
+};
 
 const DATAFLOW: u64 = 0;
 /// How long one commit may take before the thread fails.
@@ -238,7 +241,11 @@ impl Inner {
     }
 
     /// Commits what is done, then forgets the tasks of partitions that go away.
-    fn give_up(&mut self, gone: &[TopicPartition], commit: &mut dyn FnMut(&Offsets) -> Result<(), BrokerError>) -> Result<(), StreamsError> {
+    fn give_up(
+        &mut self,
+        gone: &[TopicPartition],
+        commit: &mut dyn FnMut(&Offsets) -> Result<(), BrokerError>,
+    ) -> Result<(), StreamsError> {
         self.pending.retain(|batch| !gone.contains(&batch.from));
         self.assigned.retain(|partition| !gone.contains(partition));
         if let Err(error) = self.commit_now(commit) {

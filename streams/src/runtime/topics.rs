@@ -80,7 +80,11 @@ impl Plan {
                     changelogs.entry(part.id).or_default().push(Logged { store, topic: source, persistent });
                 } else if def.logging && !part.is_global {
                     let topic = prefix(&format!("{store}-changelog"));
-                    let new = NewTopic { compact: def.changelog.compact, retention_ms: def.changelog.retention_ms, ..NewTopic::new(&*topic, count) };
+                    let new = NewTopic {
+                        compact: def.changelog.compact,
+                        retention_ms: def.changelog.retention_ms,
+                        ..NewTopic::new(&*topic, count)
+                    };
                     create.push(new);
                     changelogs.entry(part.id).or_default().push(Logged { store, topic, persistent });
                 }

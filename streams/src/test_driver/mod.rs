@@ -95,7 +95,10 @@ impl TopologyTestDriver {
     }
 
     /// An input topic with the serdes of the types.
-    pub fn input_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(&self, topic: &str) -> TestInputTopic<K, V> {
+    pub fn input_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(
+        &self,
+        topic: &str,
+    ) -> TestInputTopic<K, V> {
         self.input_topic_with(topic, K::default_serde(), V::default_serde())
     }
 
@@ -110,7 +113,10 @@ impl TopologyTestDriver {
     }
 
     /// An output topic with the serdes of the types.
-    pub fn output_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(&self, topic: &str) -> TestOutputTopic<K, V> {
+    pub fn output_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(
+        &self,
+        topic: &str,
+    ) -> TestOutputTopic<K, V> {
         self.output_topic_with(topic, K::default_serde(), V::default_serde())
     }
 
@@ -132,7 +138,11 @@ impl TopologyTestDriver {
     /// Takes all records that were written, by topic: also those of changelogs and repartition topics.
     pub fn drain(&self) -> BTreeMap<Arc<str>, Vec<RawRecord>> {
         let outputs = std::mem::take(&mut self.0.borrow_mut().outputs);
-        outputs.into_iter().map(|(topic, records)| (topic, records.into())).filter(|(_, records): &(_, Vec<_>)| !records.is_empty()).collect()
+        outputs
+            .into_iter()
+            .map(|(topic, records)| (topic, records.into()))
+            .filter(|(_, records): &(_, Vec<_>)| !records.is_empty())
+            .collect()
     }
 
     /// Moves the clock and calls the punctuators that are due.

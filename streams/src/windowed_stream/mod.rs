@@ -118,7 +118,8 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
 /// Fails unless a store keeps windows as long as they take records.
 pub(crate) fn check_retention(builder: &StreamsBuilder, store: &str, retention_ms: i64, least_ms: i64) {
     if retention_ms < least_ms {
-        let text = format!("{store}: a retention of {retention_ms} ms is less than the {least_ms} ms in which its windows take records: raise it");
+        let text =
+            format!("{store}: a retention of {retention_ms} ms is less than the {least_ms} ms in which its windows take records: raise it");
         builder.graph.borrow_mut().fail(ErrorKind::IllegalArgument, text);
     }
 }

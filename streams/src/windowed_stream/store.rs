@@ -16,7 +16,13 @@ use crate::{
 };
 
 /// A store of windows of that size. On disk it is ordered by time if windows are emitted when they close.
-pub(crate) fn window_def<K, A>(store: &StoreSpec<K, A>, size_ms: i64, retention_ms: i64, order: WindowOrder, cached: bool) -> Result<StoreDef, Error>
+pub(crate) fn window_def<K, A>(
+    store: &StoreSpec<K, A>,
+    size_ms: i64,
+    retention_ms: i64,
+    order: WindowOrder,
+    cached: bool,
+) -> Result<StoreDef, Error>
 where
     K: Data<Present = K>,
     A: Data<Present = A>,

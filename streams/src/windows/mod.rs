@@ -9,8 +9,8 @@ mod sliding;
 mod time;
 mod unlimited;
 
-use millstream_topology::Data;
 pub use join::JoinWindows;
+use millstream_topology::Data;
 pub use session::SessionWindows;
 pub use sliding::SlidingWindows;
 pub use time::TimeWindows;

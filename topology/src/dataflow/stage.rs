@@ -35,7 +35,9 @@ impl Stage {
                 self.note_punctuations();
             }
             Event::Flush => self.flush(emit),
-            Event::Applied => self.tasks.values().flat_map(|task| task.stores().iter()).filter_map(|store| store.rocks()).for_each(|map| map.applied()),
+            Event::Applied => {
+                self.tasks.values().flat_map(|task| task.stores().iter()).filter_map(|store| store.rocks()).for_each(|map| map.applied())
+            }
             Event::Add(id) => match Task::new(&self.topology, &self.part, id.partition, &self.env) {
                 Ok(task) => drop(self.tasks.insert(id, task)),
                 Err(error) => emit(Emission::Failed(id, error)),
@@ -92,7 +94,9 @@ impl Stage {
                 processor_metadata: task.processor_metadata().clone(),
             };
             match writes {
-                Ok(writes) if task.take_has_work() || writes.iter().any(|w| !w.is_empty()) => emit(Emission::Flushed { task: id, progress, writes }),
+                Ok(writes) if task.take_has_work() || writes.iter().any(|w| !w.is_empty()) => {
+                    emit(Emission::Flushed { task: id, progress, writes })
+                }
                 Ok(_) => task.stores().iter().filter_map(|store| store.rocks()).for_each(|map| map.applied()),
                 Err(error) => self.fail(id, error, emit),
             }

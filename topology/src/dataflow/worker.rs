@@ -24,7 +24,10 @@ use crate::{
     context::{TaskConfig, TaskId},
     error::{Error, ErrorKind},
     graph::Topology,
-    store::{StoreSet, bytes::{EpochWrites, RocksState}},
+    store::{
+        StoreSet,
+        bytes::{EpochWrites, RocksState},
+    },
     task::{Task, TaskEnv},
 };
 
@@ -241,7 +244,10 @@ impl Loop {
         match dataflow.stages.get(&task.subtopology) {
             Some(&stage) => dataflow.push(stage, event),
             None => {
-                let error = Error::new(ErrorKind::IllegalArgument, format!("there is no sub-topology {}: the topology has fewer", task.subtopology));
+                let error = Error::new(
+                    ErrorKind::IllegalArgument,
+                    format!("there is no sub-topology {}: the topology has fewer", task.subtopology),
+                );
                 self.shared.borrow_mut().sink.failed(id, Some(task), error);
             }
         }

@@ -39,10 +39,19 @@ pub struct InternalTopic {
 }
 
 pub(crate) enum NodeKind {
-    Source { topics: Vec<Arc<str>>, make: SourceMaker },
+    Source {
+        topics: Vec<Arc<str>>,
+        make: SourceMaker,
+    },
     /// Stores in the order in which they were connected, which shows in the order of Java's hash sets.
-    Processor { make: NodeMaker, stores: Vec<Arc<str>> },
-    Sink { topic: Option<Arc<str>>, make: NodeMaker },
+    Processor {
+        make: NodeMaker,
+        stores: Vec<Arc<str>>,
+    },
+    Sink {
+        topic: Option<Arc<str>>,
+        make: NodeMaker,
+    },
 }
 
 pub(crate) struct NodeDef {
@@ -200,8 +209,11 @@ impl Topology {
     pub fn check_copartitions(&self) -> Result<(), Error> {
         for group in &self.copartitioned {
             let topics: BTreeSet<&Arc<str>> = group.iter().flat_map(|source| self.topics_of(source)).collect();
-            let counts: BTreeMap<_, _> =
-                topics.iter().filter_map(|t| Some((t, self.internal_topics.get(*t)?.partitions?))).map(|(t, n)| (t.to_string(), n)).collect();
+            let counts: BTreeMap<_, _> = topics
+                .iter()
+                .filter_map(|t| Some((t, self.internal_topics.get(*t)?.partitions?)))
+                .map(|(t, n)| (t.to_string(), n))
+                .collect();
             let differ = counts.values().collect::<HashSet<_>>().len() > 1;
             if counts.len() == topics.len() && differ {
                 return Err(topology(format!("topics that are joined need as many partitions as each other, but have {counts:?}")));

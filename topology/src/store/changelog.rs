@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::StoreEnv;
 use crate::{
-    context::{Output, TaskContext, Target},
+    context::{Output, Target, TaskContext},
     record::{Headers, RawRecord},
 };
 

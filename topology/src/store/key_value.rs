@@ -103,7 +103,8 @@ impl Core {
         let rows: Vec<(Bytes, Bytes)> = below.range(from, to, reverse).take(PAGE).collect::<Result<_, _>>()?;
         let edge = rows.last().filter(|_| rows.len() == PAGE).map(|(key, _)| key.clone());
         let Some(cache) = &self.cache else { return Ok((rows, edge)) };
-        let mut merged: std::collections::BTreeMap<Bytes, Option<Bytes>> = rows.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        let mut merged: std::collections::BTreeMap<Bytes, Option<Bytes>> =
+            rows.into_iter().map(|(key, value)| (key, Some(value))).collect();
         for (key, entry) in cache.borrow().range(from, to) {
             // Past the last row that was read, the cache alone does not know what comes next.
             if edge.as_ref().is_none_or(|edge| if reverse { key >= edge } else { key <= edge }) {
@@ -195,13 +196,31 @@ macro_rules! any_store {
             pub fn prefix_scan(&self, prefix: &[u8]) -> KeyValueIterator<Self> {
                 let from = Bytes::copy_from_slice(prefix);
                 let prefix = Some(from.clone());
-                KeyValueIterator { store: self.clone(), from: Some(from), to: None, reverse: false, prefix, page: VecDeque::new(), seen: None, done: false }
+                KeyValueIterator {
+                    store: self.clone(),
+                    from: Some(from),
+                    to: None,
+                    reverse: false,
+                    prefix,
+                    page: VecDeque::new(),
+                    seen: None,
+                    done: false,
+                }
             }
 
             fn scan(&self, from: Option<&K>, to: Option<&K>, reverse: bool) -> Result<KeyValueIterator<Self>, Error> {
                 let from = from.map(|key| self.key.serialize(key)).transpose()?;
                 let to = to.map(|key| self.key.serialize(key)).transpose()?;
-                Ok(KeyValueIterator { store: self.clone(), from, to, reverse, prefix: None, page: VecDeque::new(), seen: None, done: false })
+                Ok(KeyValueIterator {
+                    store: self.clone(),
+                    from,
+                    to,
+                    reverse,
+                    prefix: None,
+                    page: VecDeque::new(),
+                    seen: None,
+                    done: false,
+                })
             }
 
             /// Has the cache call `listener` with what leaves it; `send_old` also with what was there before.

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::{
     AnyStore, StoreDef, StoreEnv, StoreMaker, StoreType,
-    bytes::{Put, RocksHandle, SessionBytes, SessionKey, SessionOptions, SessionOrder, StoreError, default_segment_interval, session_to_bytes},
+    bytes::{
+        Put, RocksHandle, SessionBytes, SessionKey, SessionOptions, SessionOrder, StoreError, default_segment_interval, session_to_bytes,
+    },
     changelog::Changelog,
     window::{WindowedIterator, windowed_changelog},
     windowed_cache::{Below, WindowedCache, between, merged},
@@ -238,12 +240,21 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     }
 
     /// The same, last first.
-    pub fn backward_fetch_keys(&self, first: Option<&K>, last: Option<&K>) -> Result<WindowedIterator<SessionKey, (Windowed<K>, V)>, Error> {
+    pub fn backward_fetch_keys(
+        &self,
+        first: Option<&K>,
+        last: Option<&K>,
+    ) -> Result<WindowedIterator<SessionKey, (Windowed<K>, V)>, Error> {
         self.backward_find_sessions_of_keys(first, last, 0, i64::MAX)
     }
 
     /// The sessions of a key that end at `earliest_end` or later and start at `latest_start` or earlier, by their end.
-    pub fn find_sessions(&self, key: &K, earliest_end: i64, latest_start: i64) -> Result<WindowedIterator<SessionKey, (Windowed<K>, V)>, Error> {
+    pub fn find_sessions(
+        &self,
+        key: &K,
+        earliest_end: i64,
+        latest_start: i64,
+    ) -> Result<WindowedIterator<SessionKey, (Windowed<K>, V)>, Error> {
         self.find((Some(key), Some(key)), (earliest_end, latest_start), false)
     }
 

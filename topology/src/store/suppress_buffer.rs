@@ -154,7 +154,9 @@ impl<K: Data, V: Data> AnyStore for SuppressBuffer<K, V> {
         let mut core = self.core.borrow_mut();
         for key in core.dirty.take() {
             let (value, headers) = match core.times.get(&key).and_then(|time| Some((*time, core.changes.get(&(*time, key.clone()))?))) {
-                Some((time, waiting)) => (Some(waiting.to_bytes(time)), vec![Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }]),
+                Some((time, waiting)) => {
+                    (Some(waiting.to_bytes(time)), vec![Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }])
+                }
                 None => (None, vec![]),
             };
             self.changelog.log(context, key, value, NO_TIMESTAMP, headers.into());

@@ -130,7 +130,9 @@ impl Core {
             WindowOrder::TimeIndexed => !all,
         };
         match by_key {
-            true => (place.start.div_euclid(default_segment_interval(self.options.retention_ms)), window_to_bytes(&place.key, place.start, 0)),
+            true => {
+                (place.start.div_euclid(default_segment_interval(self.options.retention_ms)), window_to_bytes(&place.key, place.start, 0))
+            }
             false => (place.start, place.key.clone()),
         }
     }

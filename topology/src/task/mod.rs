@@ -59,7 +59,8 @@ impl Task {
 
     /// Makes one task of all sub-topologies but the global ones, as the test driver does.
     pub fn new_whole(topology: &Topology, env: &TaskEnv) -> Result<Self, Error> {
-        let nodes: Vec<usize> = topology.subtopologies().iter().filter(|part| !part.is_global).flat_map(|part| part.nodes.clone()).collect();
+        let nodes: Vec<usize> =
+            topology.subtopologies().iter().filter(|part| !part.is_global).flat_map(|part| part.nodes.clone()).collect();
         let mut nodes = nodes;
         nodes.sort_unstable();
         Self::assemble(topology, &nodes, TaskId { subtopology: 0, partition: 0 }, env)
@@ -67,7 +68,8 @@ impl Task {
 
     /// Makes the task that keeps the global stores; `None` if there are none.
     pub fn new_global(topology: &Topology, env: &TaskEnv) -> Result<Option<Self>, Error> {
-        let mut nodes: Vec<usize> = topology.subtopologies().iter().filter(|part| part.is_global).flat_map(|part| part.nodes.clone()).collect();
+        let mut nodes: Vec<usize> =
+            topology.subtopologies().iter().filter(|part| part.is_global).flat_map(|part| part.nodes.clone()).collect();
         nodes.sort_unstable();
         if nodes.is_empty() {
             return Ok(None);
@@ -95,7 +97,8 @@ impl Task {
                 NodeKind::Processor { stores, .. } => Some(&stores[..]),
                 _ => None,
             };
-            let mut assembly = Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config, shared: &shared };
+            let mut assembly =
+                Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config, shared: &shared };
             let node = match &def.kind {
                 NodeKind::Processor { make, .. } | NodeKind::Sink { make, .. } => make(&mut assembly).map_err(|e| e.at(&def.name))?,
                 NodeKind::Source { topics, make } => {

@@ -1,6 +1,8 @@
 //! Grouping, windowing, cogrouping, and the aggregations on all of them.
 
-use millstream::{CogroupedKStream, EmitStrategy, KGroupedStream, SessionWindows, SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows};
+use millstream::{
+    CogroupedKStream, EmitStrategy, KGroupedStream, SessionWindows, SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows,
+};
 
 use super::{
     Builder,
@@ -66,12 +68,8 @@ impl<'a> Builder<'a> {
             Window::Hopping { size, advance, grace } => {
                 (time(group.windowed_by(sized(size, grace).advance_by(advance))), Type::TimeWindowed(size))
             }
-            Window::Sliding { diff, grace } => {
-                (time(group.windowed_by(sliding(diff, grace))), Type::TimeWindowed(diff))
-            }
-            Window::Unlimited { start } => {
-                (time(group.windowed_by(unlimited(start))), Type::TimeWindowed(i64::MAX))
-            }
+            Window::Sliding { diff, grace } => (time(group.windowed_by(sliding(diff, grace))), Type::TimeWindowed(diff)),
+            Window::Unlimited { start } => (time(group.windowed_by(unlimited(start))), Type::TimeWindowed(i64::MAX)),
             Window::Session { gap, grace } => {
                 let stream = group.windowed_by(sessions(gap, grace));
                 let stream = match emit {

@@ -131,7 +131,9 @@ fn streams<K: Key>(
     windows: JoinWindows,
     joined: StreamJoined<K, Option<Value>, Option<Value>>,
 ) -> Object {
-    let join = move |k: &K, l: Option<&Value>, r: Option<&Value>| returned(joiner(&k.seen(), l.unwrap_or(&Value::Null), r.unwrap_or(&Value::Null)));
+    let join = move |k: &K, l: Option<&Value>, r: Option<&Value>| {
+        returned(joiner(&k.seen(), l.unwrap_or(&Value::Null), r.unwrap_or(&Value::Null)))
+    };
     Object::from(match kind {
         Kind::Inner => this.join_with_key(other, move |k, l, r| join(k, Some(l), Some(r)), windows, joined),
         Kind::Left => this.left_join_with_key(other, move |k, l, r| join(k, Some(l), r), windows, joined),

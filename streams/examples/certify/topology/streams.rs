@@ -60,7 +60,8 @@ impl<'a> Builder<'a> {
     pub(super) fn to_table(&mut self, op: &'a ToTable) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
         let types = (input.key, input.value);
-        let table = each_stream!(input, stream => Object::from(stream.to_table_with(self.materialized(&op.materialized, &op.name, types))))?;
+        let table =
+            each_stream!(input, stream => Object::from(stream.to_table_with(self.materialized(&op.materialized, &op.name, types))))?;
         self.define(&op.id, table, input.key, input.value)
     }
 
@@ -71,7 +72,9 @@ impl<'a> Builder<'a> {
         }
         let stream = match (&input.object, &with.object) {
             (Object::Stream(stream), Object::Stream(with)) => Object::from(call!(stream, &op.name, merge / merge_named(with))),
-            (Object::WindowedStream(stream), Object::WindowedStream(with)) => Object::from(call!(stream, &op.name, merge / merge_named(with))),
+            (Object::WindowedStream(stream), Object::WindowedStream(with)) => {
+                Object::from(call!(stream, &op.name, merge / merge_named(with)))
+            }
             _ => return Err(Bad("a merge of what are not two streams".into()).into()),
         };
         self.define(&op.id, stream, input.key, input.value)

@@ -124,10 +124,8 @@ impl<'a> Builder<'a> {
         let input = self.handle(&op.input)?;
         let table = match (&input.object, op.until) {
             (Object::WindowedTable(table), Until::WindowCloses) => {
-                {
                 let until = suppressed(Suppressed::until_window_closes(strict(op)), &op.name);
                 Object::from(table.suppress_with(until, Key::serde(input.key), input.value.serde()))
-            }
             }
             // Such a program does not compile; Kafka Streams finds out when it builds the topology.
             (_, Until::WindowCloses) => return Err(Error::new(ErrorKind::Topology, "windows close only where keys are in windows").into()),
