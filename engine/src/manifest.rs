@@ -69,19 +69,16 @@ fn parse<T: DeserializeOwned>(document: &str) -> Result<T, String> {
     serde_saphyr::from_str(document).map_err(|error| with_nearest(&error.to_string()))
 }
 
-/// Adds the nearest known name to serde's list of them.
+/// Adds the nearest known name to the list of them.
 fn with_nearest(error: &str) -> String {
     let first = error.lines().next().unwrap_or_default();
-    let mut quoted = first.split('`').skip(1).step_by(2);
-    match (first.contains("unknown field"), quoted.next()) {
-        (true, Some(unknown)) => {
-            match quoted.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))) {
-                Some(nearest) => format!("{first}; did you mean `{nearest}`?"),
-                None => first.to_string(),
-            }
-        }
-        _ => first.to_string(),
-    }
+    let nearest = || {
+        let (unknown, known) = first.split_once("unknown field `")?.1.split_once('`')?;
+        let known = known.split_once("expected ")?.1.trim_start_matches("one of ");
+        let names = known.split(", ").map(|name| name.trim_matches('`'));
+        names.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
+    };
+    nearest().map_or_else(|| first.to_string(), |nearest| format!("{first}; did you mean `{nearest}`?"))
 }
 
 #[derive(Deserialize)]

@@ -82,10 +82,8 @@ impl<K: Data, V: Data> KStream<K, V> {
                 stores.iter().try_for_each(|store| topology.connect(&name, store))
             }
         };
-        let mut node = GraphNode::new(name.clone(), Kind::Plain, write);
-        // The optimiser does not know of it, as in Kafka Streams: no repartition is moved above a processor.
-        node.value_changing = false;
-        let node = graph.add(&[self.node], node);
+        // The optimiser does not know that keys may change here, as in Kafka Streams: no repartition is moved above a processor.
+        let node = graph.add(&[self.node], GraphNode::new(name.clone(), Kind::Plain, write));
         self.derived(name, node, key_changing || self.repartition_required, (None, None))
     }
 }
