@@ -4,7 +4,13 @@ use millstream::{
     DefaultSerde, Error, ErrorKind, Materialized, RawRecord, StoreType, StreamsBuilder, TableJoined, TaskContext, TestDriverConfig,
     TopologyTestDriver, TransformerContext, ValueAndTimestamp, ValueTransformerWithKey,
 };
-use millstream_topology::store::{KeyValueStore, StoreDef, VersionedKeyValueStore};
+use millstream_topology::{
+    Task, TaskConfig, TaskEnv,
+    store::{
+        KeyValueStore, StoreDef, StoreSet, VersionedKeyValueStore,
+        bytes::{RocksState, StateOptions},
+    },
+};
 
 type Rows = Vec<(String, Option<String>)>;
 
@@ -197,5 +203,19 @@ fn a_versioned_store_needs_a_name_and_a_sound_history() {
         let error = builder.build().err().unwrap();
         assert_eq!(error.kind(), ErrorKind::IllegalArgument);
         assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_task_that_goes_leaves_its_partition_free() {
+    let builder = StreamsBuilder::new();
+    let table = builder.table_with("in", Default::default(), Materialized::<String, String>::store("rows"));
+    table.group_by(|key, text| (text.clone(), key.clone())).count_with(Materialized::<String, i64>::store("counts")).to_stream().to("out");
+    let topology = builder.build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let rocks = RocksState::open(directory.path(), StateOptions::default()).unwrap();
+    let env = TaskEnv { config: TaskConfig::new("test"), rocks: Some(rocks), global_stores: StoreSet::default(), wall_clock: 0 };
+    for _ in 0..2 {
+        Task::new_whole(&topology, &env).unwrap().init().unwrap();
     }
 }

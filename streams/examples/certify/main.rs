@@ -31,7 +31,7 @@ use crate::{
     compare::{Difference, compare},
     report::{Judged, Outcome, Report},
     run::Stop,
-    scenario::{Scenario, StoreKind},
+    scenario::{Scenario, StoreFormat, StoreKind},
 };
 
 /// Runs golden scenarios through Millstream and compares every step with what Kafka Streams did.
@@ -72,6 +72,8 @@ enum Store {
 impl Store {
     fn of(self, scenario: &Scenario) -> StoreKind {
         match self {
+            // The headers format is one of RocksDB.
+            _ if scenario.config.store_format == StoreFormat::Headers => scenario.config.store,
             Self::Own => scenario.config.store,
             Self::InMemory => StoreKind::InMemory,
             Self::Rocksdb => StoreKind::Rocksdb,

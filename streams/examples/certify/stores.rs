@@ -25,8 +25,11 @@ pub fn dump(driver: &TopologyTestDriver, scenario: &Scenario, steps: &[Json]) ->
             continue;
         }
         if let Some(mut rows) = rows(&*store).transpose().map_err(|e| Stop::Bad(format!("store {}: {e}", store.name())))? {
-            if scenario.config.store_format == StoreFormat::Headers && !is_users(store.name(), scenario) {
-                add_headers(&mut rows, store.typed::<WindowStore<Value, Value>>().is_some());
+            let of_join = store.typed::<WindowStore<Value, Value>>().is_some();
+            // In memory only the windows of joins have headers.
+            let has_headers = (of_join || store.rocks().is_some()) && !is_users(store.name(), scenario);
+            if scenario.config.store_format == StoreFormat::Headers && has_headers {
+                add_headers(&mut rows, of_join);
             }
             stores.insert(store.name().to_string(), rows);
         }

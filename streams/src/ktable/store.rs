@@ -58,6 +58,8 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         config: &TopologyConfig,
     ) -> Self {
         let named_by_user = materialized.store_name.is_some();
+        let store_type = materialized.store_type.unwrap_or(config.store_type);
+        let has_headers = config.headers_format && store_type == StoreType::RocksDb;
         check_versioned(graph, materialized);
         let name: Arc<str> = match &materialized.store_name {
             Some(name) => {
@@ -76,10 +78,10 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
             named_by_user,
             key: materialized.key.resolve(key),
             value: materialized.value.resolve(value),
-            store_type: materialized.store_type.unwrap_or(config.store_type),
+            store_type,
             caching: materialized.caching,
             logging: materialized.logging,
-            logged_headers: if config.headers_format { LoggedHeaders::OfDeletions } else { LoggedHeaders::None },
+            logged_headers: if has_headers { LoggedHeaders::OfDeletions } else { LoggedHeaders::None },
             versioned: materialized.versioned,
             def: Arc::default(),
         }

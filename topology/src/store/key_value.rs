@@ -147,6 +147,9 @@ macro_rules! any_store {
                 self.core.bytes.borrow_mut().put(key, value);
                 Ok(())
             }
+            fn detach(&self) {
+                self.core.listener.take();
+            }
             fn rocks(&self) -> Option<RocksHandle> {
                 self.core.bytes.borrow().rocks()
             }

@@ -115,6 +115,9 @@ pub trait AnyStore {
     fn flush(&self, context: &mut TaskContext) -> Result<(), Error>;
     /// Applies a record of the changelog (of a global store: of its topic, in the changelog's format).
     fn restore(&self, record: RawRecord) -> Result<(), Error>;
+    /// Forgets who listens to its cache, when the task goes: the listener holds the nodes, and they hold the store, so that neither
+    /// would ever be dropped, nor the store's partition be free for its next owner.
+    fn detach(&self) {}
     /// The map on RocksDB whose epochs are committed with the task's offsets; `None` for a store in memory.
     fn rocks(&self) -> Option<bytes::RocksHandle> {
         None

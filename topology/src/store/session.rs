@@ -173,6 +173,9 @@ impl<K: Data, V: Data> AnyStore for SessionStore<K, V> {
         let Some(key) = record.key else { return Ok(()) };
         Ok(self.core.bytes.borrow_mut().restore(&key, record.value)?)
     }
+    fn detach(&self) {
+        self.core.cache.iter().for_each(WindowedCache::detach);
+    }
     fn rocks(&self) -> Option<RocksHandle> {
         self.core.bytes.borrow().rocks()
     }

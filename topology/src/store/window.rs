@@ -232,6 +232,9 @@ macro_rules! window_store {
                 };
                 Ok(self.core.bytes.borrow_mut().restore(&key, value)?)
             }
+            fn detach(&self) {
+                self.core.cache.iter().for_each(WindowedCache::detach);
+            }
             fn rocks(&self) -> Option<RocksHandle> {
                 self.core.bytes.borrow().rocks()
             }

@@ -38,6 +38,11 @@ impl<T: Ord + Copy> WindowedCache<T> {
         *self.listener.borrow_mut() = Some((listener, send_old));
     }
 
+    /// Forgets the listener.
+    pub fn detach(&self) {
+        self.listener.take();
+    }
+
     /// The value of an entry, if there is one; its value may be deleted.
     pub fn get(&self, key: &[u8], window: T) -> Option<Option<Bytes>> {
         self.entries.borrow_mut().get(key, window)

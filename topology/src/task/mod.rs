@@ -291,6 +291,12 @@ impl Task {
     }
 }
 
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.stores.iter().for_each(|store| store.detach());
+    }
+}
+
 fn make_store(topology: &Topology, name: &Arc<str>, partition: i32, env: &TaskEnv) -> Result<Rc<dyn AnyStore>, Error> {
     let global = topology.global_stores.contains_key(name);
     let def = topology.store(name).ok_or_else(|| crate::error::topology(format!("store {name} is not added: add it")))?;
