@@ -127,8 +127,8 @@ impl StreamsBuilder {
                     value: need(value, &source_name, "value")?,
                     extractor: consumed.extractor,
                 };
-                topology.add_source(&source_name, &[topic.clone()], consumed.offset_reset, source.into_maker())?;
-                write_table(topology, &[source_name.clone()], written.reuse_source_topic)?;
+                topology.add_source(&source_name, std::slice::from_ref(&topic), consumed.offset_reset, source.into_maker())?;
+                write_table(topology, std::slice::from_ref(&source_name), written.reuse_source_topic)?;
                 if written.reuse_source_topic && topology.store(&store_name).is_some() {
                     topology.use_source_as_changelog(&store_name, &topic);
                 }

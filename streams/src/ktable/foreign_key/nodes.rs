@@ -84,16 +84,13 @@ pub(super) struct Topic<'a> {
 
 impl Topic<'_> {
     /// The sink and the source of the topic.
-    pub fn add<K: Data, V: Data>(
+    pub fn add<K: Data, V: Data<Present = V>>(
         self,
         graph: &mut Graph,
         parents: &[NodeId],
-        serdes: impl Fn() -> Result<(SerdeRef<K::Present>, SerdeRef<V::Present>), Error> + Clone + 'static,
+        serdes: impl Fn() -> Result<(SerdeRef<K::Present>, SerdeRef<V>), Error> + Clone + 'static,
         partitioner: Option<StreamPartitioner<K, V>>,
-    ) -> NodeId
-    where
-        V: Data<Present = V>,
-    {
+    ) -> NodeId {
         let (topic, sink, serdes_of_sink) = (self.topic.clone(), self.sink.clone(), serdes.clone());
         let to = GraphNode::new(self.sink.clone(), Kind::Plain, move |topology: &mut Topology, written: &Written| {
             let (key, value) = serdes_of_sink()?;
