@@ -42,6 +42,8 @@ pub(crate) struct KafkaConsumer {
     // Before the client: queues belong to it.
     partitions: HashMap<u64, Partition>,
     pub(crate) slots: HashMap<TopicPartition, u64>,
+    /// Ends that were asked for before the next assignment.
+    asked: HashMap<TopicPartition, i64>,
     last_slot: u64,
     ready: VecDeque<u64>,
     names: Names,
@@ -65,6 +67,7 @@ impl KafkaConsumer {
         Ok(Self {
             partitions: HashMap::new(),
             slots: HashMap::new(),
+            asked: HashMap::new(),
             last_slot: 0,
             ready: VecDeque::new(),
             names: Names::default(),
@@ -85,6 +88,7 @@ impl KafkaConsumer {
     /// Reads these, and no others.
     pub(crate) fn take(&mut self, positions: HashMap<TopicPartition, i64>) -> Result<(), Error> {
         self.drop_partitions();
+        let asked = std::mem::take(&mut self.asked);
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for (name, position) in positions {
             list.add_partition_offset(&name.topic, name.partition, Offset::Offset(position)).map_err(|e| from_kafka(&e, &name.topic))?;
@@ -94,7 +98,11 @@ impl KafkaConsumer {
             self.last_slot += 1;
             let reader = Reader::new(self.signal.clone(), self.last_slot);
             self.slots.insert(name.clone(), self.last_slot);
-            self.partitions.insert(self.last_slot, Partition::new(name, position, reader, queue));
+            let mut partition = Partition::new(name, position, reader, queue);
+            // Reading begins after that end was asked for, so the first end that is reached is at it or behind.
+            let known = asked.get(&partition.name).copied().filter(|end| *end > position);
+            partition.end = End { reached: false, known, confirming: known.is_some() };
+            self.partitions.insert(self.last_slot, partition);
         }
         self.client.assign(&list).map_err(|e| from_kafka(&e, ""))
     }
@@ -320,7 +328,10 @@ impl Consumer for KafkaConsumer {
         let ends: Vec<_> = partitions.iter().map(|name| (name.clone(), Position::End)).collect();
         let ends = resolve(&self.cluster, &self.client, &ends, deadline)?;
         for (name, end) in &ends {
-            let Ok(partition) = self.partition(name) else { continue };
+            let Ok(partition) = self.partition(name) else {
+                self.asked.insert(name.clone(), *end);
+                continue;
+            };
             if partition.position < *end {
                 partition.end = End { known: Some(*end), confirming: false, ..partition.end };
                 // If the end was reached before: it has to be confirmed that it is this one.

@@ -104,16 +104,25 @@ pub fn the_position_moves_over_what_is_not_to_be_seen(here: &Here) {
             read_nothing_but(&mut *consumer, "seen");
         }
         let end = consumer.end_offsets(std::slice::from_ref(&partition), SOON).unwrap()[&partition];
-        let until = Instant::now() + SOON;
-        while consumer.position(&partition).unwrap() < end {
-            assert!(Instant::now() < until, "at {} of {end}", consumer.position(&partition).unwrap());
-            for batch in consumer.poll(NOW).unwrap() {
-                assert!(batch.records.iter().all(|record| text(record) == "seen"));
-                assert_eq!(batch.next_offset, consumer.position(&partition).unwrap());
-            }
-        }
-        assert_eq!(consumer.position(&partition).unwrap(), end);
+        read_to(&mut *consumer, &partition, end);
+        // Or asks before it reads at all.
+        let mut other = here.consumer(ConsumerOptions { isolation: Isolation::ReadCommitted, ..ConsumerOptions::default() });
+        let end = other.end_offsets(std::slice::from_ref(&partition), SOON).unwrap()[&partition];
+        other.assign(&[(partition.clone(), Position::Beginning)]).unwrap();
+        read_to(&mut *other, &partition, end);
     }
+}
+
+fn read_to(consumer: &mut dyn Consumer, partition: &TopicPartition, end: i64) {
+    let until = Instant::now() + SOON;
+    while consumer.position(partition).unwrap() < end {
+        assert!(Instant::now() < until, "at {} of {end}", consumer.position(partition).unwrap());
+        for batch in consumer.poll(NOW).unwrap() {
+            assert!(batch.records.iter().all(|record| text(record) == "seen"));
+            assert_eq!(batch.next_offset, consumer.position(partition).unwrap());
+        }
+    }
+    assert_eq!(consumer.position(partition).unwrap(), end);
 }
 
 fn read_nothing_but(consumer: &mut dyn Consumer, value: &str) {
