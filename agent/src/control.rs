@@ -15,15 +15,15 @@ use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-/// Between attempts to reach the scheduler, doubling from the first to the last.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Between attempts to reach the scheduler, doubling from the first to the last, which is shorter than its patience after a restart.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 const CONNECT: Duration = Duration::from_secs(2);
 /// A dead connection is noticed after this and the next; a scheduler need not tolerate pings more often than once a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(65);
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// One report to the scheduler, and how often it is tried. After that the next subscription says what is loaded.
 const REPORT: Duration = Duration::from_secs(5);
-const REPORTS: usize = 8;
+const REPORTS: usize = 12;
 /// Operations of a model are done in their order by the same worker; those of different models by different ones at once.
 const WORKERS: usize = 8;
 /// Operations that wait for a worker; after that the scheduler's stream waits.

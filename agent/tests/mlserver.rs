@@ -39,7 +39,7 @@ async fn a_model_lives_its_whole_life_on_a_real_mlserver() {
     let mut mlserver = tokio::task::spawn_blocking(MlServer::start).await.unwrap();
     let neighbour = NeighbourOptions { endpoint: mlserver.endpoint(), model_repository: Some(mlserver.repository()) };
     let options =
-        Options { backend: Backend::Neighbour(neighbour), infer_timeout_ms: 10_000, load_timeout_ms: 30_000, ..Options::default() };
+        Options { backend: Backend::Neighbour(neighbour), infer_timeout_ms: 60_000, load_timeout_ms: 60_000, ..Options::default() };
     let server = ModelServer::new(&options).unwrap();
     assert!(server.ready().await);
 
@@ -73,7 +73,7 @@ async fn a_model_lives_its_whole_life_on_a_real_mlserver() {
     assert_eq!(server.infer(request("py", "INPUT", true)).await.unwrap().model_version, "1");
 
     mlserver.kill();
-    let status = tokio::time::timeout(Duration::from_secs(15), server.infer(request("py", "INPUT", true))).await.unwrap().unwrap_err();
+    let status = tokio::time::timeout(Duration::from_secs(60), server.infer(request("py", "INPUT", true))).await.unwrap().unwrap_err();
     assert!(status.code() == Code::Unavailable && status.message().contains("cannot be reached"), "{status}");
     assert!(!server.ready().await);
 }

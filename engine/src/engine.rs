@@ -18,7 +18,9 @@ use crate::{
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Shorter than the scheduler's patience after its restart, or lanes would move for nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const CONNECT: Duration = Duration::from_secs(5);
 /// A scheduler that is silent for so long is taken for gone; lanes go on running meanwhile.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
@@ -43,7 +45,7 @@ impl Engine {
     pub fn start(options: EngineOptions, scheduler: &str, broker: Arc<dyn Broker>) -> Result<EngineHandle, EngineError> {
         let endpoint = Endpoint::from_shared(format!("http://{scheduler}")).map_err(|_| EngineError::Scheduler(scheduler.into()))?;
         let endpoint = endpoint
-            .connect_timeout(LONGEST_PAUSE)
+            .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true);
@@ -101,8 +103,8 @@ impl Drop for EngineHandle {
 async fn follow(endpoint: Endpoint, replica: String, requests: mpsc::Sender<Request>, waker: Arc<dyn Waker>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match subscribe(&endpoint, &replica, &requests, &*waker).await {
-            Ok(true) => pause = FIRST_PAUSE,
+        match subscribe(&endpoint, &replica, &requests, &*waker, &mut pause).await {
+            Ok(true) => {}
             Ok(false) => return,
             Err(status) => tracing::debug!(%status, "no scheduler"),
         }
@@ -112,13 +114,20 @@ async fn follow(endpoint: Endpoint, replica: String, requests: mpsc::Sender<Requ
 }
 
 /// Follows one subscription to its end. `false`: the replica's thread is gone.
-async fn subscribe(endpoint: &Endpoint, replica: &str, requests: &mpsc::Sender<Request>, waker: &dyn Waker) -> Result<bool, tonic::Status> {
+async fn subscribe(
+    endpoint: &Endpoint,
+    replica: &str,
+    requests: &mpsc::Sender<Request>,
+    waker: &dyn Waker,
+    pause: &mut Duration,
+) -> Result<bool, tonic::Status> {
     let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
     let channel: Channel = endpoint.connect().await.map_err(unavailable)?;
     let mut client = LanesClient::new(channel);
     let request = SubscribeRequest { replica: replica.into(), role: Role::Engine.into(), transactional_ids: vec![replica.into()] };
     let mut assignments = client.subscribe(request).await?.into_inner();
     while let Some(assignment) = assignments.message().await? {
+        *pause = FIRST_PAUSE;
         let generation = assignment.generation;
         let (reply, answer) = oneshot::channel();
         if requests.send(Request::Apply(Box::new(assignment), reply)).is_err() {

@@ -51,28 +51,36 @@ impl Failure {
         Self::new(Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
-    /// What a step of a pipeline answered instead of a result.
-    pub fn step(message: impl Into<String>) -> Self {
-        Self::new(Code::Unknown, StatusCode::BAD_REQUEST, message)
+    /// What a step of a pipeline answered instead of a result. The model gateway's text says the code that its server gave; without one
+    /// it is Seldon's for all of them, 400 and UNKNOWN.
+    pub fn step(step: &str, text: &str) -> Self {
+        let code = text.strip_prefix("rpc error: code = ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        let code = (1..=16).map(Code::from_i32).find(|known| format!("{known:?}") == code).unwrap_or(Code::Unknown);
+        let http = if code == Code::Unknown { StatusCode::BAD_REQUEST } else { http(code) };
+        Self::new(code, http, format!("{step} : {text}"))
     }
 
     /// What an inference server answered instead of a result.
     pub fn server(model: &str, status: &Status) -> Self {
-        let http = match status.code() {
-            Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
-            Code::NotFound => StatusCode::NOT_FOUND,
-            Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-            Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-            Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status.code(), http, format!("{model} : {}", status.message()))
+        Self::new(status.code(), http(status.code()), format!("{model} : {}", status.message()))
     }
 
     pub fn with(self, headers: HeaderMap) -> Self {
         Self { headers: Some(Box::new(headers)), ..self }
+    }
+}
+
+/// The HTTP status that says the same as a server's code.
+fn http(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

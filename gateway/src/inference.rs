@@ -1,6 +1,6 @@
 //! Inference servers: in another process by gRPC, or in this one.
 
-use std::error::Error as _;
+use std::{error::Error as _, sync::Arc};
 
 use millstream_proto::inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
@@ -8,7 +8,7 @@ use millstream_proto::inference::{
 };
 use tonic::{Request, Response, Status, async_trait, transport::Channel};
 
-use crate::Error;
+use crate::{Error, routes::Router};
 
 /// Runs models. Which one is said by the request's `model_name`: one that spreads models over several servers looks at it.
 #[async_trait]
@@ -64,6 +64,14 @@ impl InferenceServer for Remote {
     async fn metadata(&self, request: ModelMetadataRequest) -> Result<ModelMetadataResponse, Status> {
         Ok(self.0.clone().model_metadata(request).await?.into_inner())
     }
+}
+
+/// The server at an address, or those where the scheduler has loaded the models.
+pub(crate) fn server(address: Option<&str>, subscriber: &str, scheduler: &Channel) -> Result<Arc<dyn InferenceServer>, Error> {
+    Ok(match address {
+        Some(address) => Arc::new(Remote::new(address)?),
+        None => Arc::new(Router::start(subscriber.into(), scheduler.clone())),
+    })
 }
 
 /// Whether the call failed on the way and never was answered: a status that a server sent has no source.

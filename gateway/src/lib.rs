@@ -11,6 +11,7 @@
 //! | `request_id` | request ids, and the keys of records |
 //! | `topics` | the names of topics |
 //! | `failure` | gRPC code and HTTP status of what goes wrong |
+//! | `routes` | model servers where the scheduler says that they are |
 //! | `link` | subscriptions to the scheduler |
 //! | [`error`] | why a gateway does not start |
 #![deny(missing_docs)]
@@ -24,6 +25,7 @@ mod link;
 pub mod model;
 pub mod pipeline;
 mod request_id;
+mod routes;
 mod target;
 mod topics;
 

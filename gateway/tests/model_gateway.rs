@@ -27,11 +27,12 @@ use millstream_proto::{
         model_infer_response::InferOutputTensor,
         *,
     },
+    lanes::{Route, Routes},
     seldon::scheduler::model_status_response::ModelOperation,
 };
 use parking_lot::Mutex;
 use prost::Message;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, async_trait, transport::server::TcpIncoming};
 
 const PARTITIONS: i32 = 2;
 
@@ -297,6 +298,46 @@ async fn transport_failures_are_tried_again() {
     let errors = world.read("seldon.default.errors.errors", 1).await;
     assert_eq!(text(&errors[0].1), "rpc error: code = Unavailable desc = the model says no");
     assert_eq!(server.calls.load(Ordering::SeqCst), 2);
+}
+
+/// A server on a port of its own.
+async fn served() -> (Server, String) {
+    let (server, listener) = (Server::default(), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = listener.local_addr().unwrap().to_string();
+    let service = GrpcInferenceServiceServer::new(server.clone());
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+    (server, address)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_asked_where_the_scheduler_has_loaded_it() {
+    let world = World::start(EmbeddedBroker::temporary().unwrap(), None, |_| ()).await;
+    let ((first, at_first), (second, at_second)) = (served().await, served().await);
+    let route = |addresses: &[&String]| {
+        let route = |model: &str, addresses: Vec<String>| Route { model: model.into(), addresses };
+        world.scheduler.routes.send_replace(Routes {
+            routes: vec![route("m", addresses.iter().map(ToString::to_string).collect()), route("other", vec![at_second.clone()])],
+        });
+    };
+    let calls = |server: &Server| server.calls.load(Ordering::SeqCst);
+    // It waits for the route.
+    world.send(0, "a", request("", 1), &[]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    route(&[&at_first]);
+    world.read(&topic("outputs"), 1).await;
+    // A scheduler that was restarted has not heard of its servers yet.
+    route(&[]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.send(0, "b", request("", 2), &[]);
+    world.read(&topic("outputs"), 2).await;
+    assert_eq!((calls(&first), calls(&second)), (2, 0));
+    route(&[&at_first, &at_second]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for key in ["c", "d", "e", "f"] {
+        world.send(0, key, request("", 3), &[]);
+    }
+    world.read(&topic("outputs"), 6).await;
+    assert_eq!((calls(&first), calls(&second)), (4, 2), "in turn");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

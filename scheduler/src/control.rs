@@ -68,6 +68,10 @@ pub(crate) async fn run(
         if !writes.is_empty() {
             journal.write(writes).await?;
         }
+        // Before anybody hears that a model answers.
+        if rest.iter().any(|effect| matches!(effect, Effect::ModelChanged(_) | Effect::ServerChanged(_))) {
+            registry.route(&state);
+        }
         for (result, answer) in answers {
             let _ = answer.send(result); // whoever asked may have gone
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use millstream_proto::{
-    lanes::{Assignment, Role},
+    lanes::{Assignment, Role, Routes},
     seldon::{
         agent::ModelOperationMessage,
         chainer::PipelineUpdateMessage,
@@ -31,6 +31,8 @@ pub(crate) struct Registry {
     pub(crate) drains: HashMap<Place, Vec<oneshot::Sender<bool>>>,
     /// Only the newest assignment counts, so a slow replica misses nothing.
     pub(crate) assignments: HashMap<(Role, Arc<str>), watch::Sender<Option<Assignment>>>,
+    /// Where models answer; only the newest counts.
+    pub(crate) routes: watch::Sender<Routes>,
     pub(crate) model_gateways: Streams<String, ModelStatusResponse>,
     pub(crate) pipeline_gateways: Streams<String, PipelineStatusResponse>,
     pub(crate) chainers: Streams<String, PipelineUpdateMessage>,
@@ -74,6 +76,16 @@ impl<K: Hash + Eq, T: Clone> Streams<K, T> {
 }
 
 impl Registry {
+    /// Tells gateways where models answer, if that has changed.
+    pub(crate) fn route(&self, state: &State) {
+        let routes = state.routes();
+        self.routes.send_if_modified(|current| {
+            let changed = *current != routes;
+            *current = routes;
+            changed
+        });
+    }
+
     pub(crate) fn deliver(&mut self, effect: Effect, state: &State) {
         match effect {
             Effect::ModelChanged(name) => self.model_watchers.send_to_all(|| state.changed_model(&name)),

@@ -24,6 +24,13 @@ pub(crate) struct ServerReplica {
     pub(crate) draining: bool,
 }
 
+impl ServerReplica {
+    /// Where it answers by gRPC.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.config.inference_svc, self.config.inference_grpc_port)
+    }
+}
+
 impl Server {
     /// Whether models that name no server may run here.
     pub(crate) fn shared(&self) -> bool {

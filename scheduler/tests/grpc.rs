@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use millstream_proto::{
-    lanes::Role,
+    lanes::{Role, Route, Routes, RoutesRequest},
     seldon::{agent::AgentDrainRequest, health::health_check_service_client::HealthCheckServiceClient, scheduler::*},
 };
 use millstream_scheduler::{Error, Options, Scheduler};
@@ -147,6 +147,24 @@ async fn subscribers_see_what_is_and_what_becomes() {
     while next(&mut models).await.versions[0].state.as_ref().expect("state").state() != ModelState::ModelAvailable {}
     let mut events = client.subscribe_control_plane(ControlPlaneSubscriptionRequest::default()).await.expect("subscribed").into_inner();
     assert_eq!(next(&mut events).await.event(), control_plane_response::Event::SendServers);
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_are_told_where_models_answer() {
+    let plane = Plane::start().await;
+    let mut routes = plane.lanes().await.subscribe_routes(RoutesRequest::default()).await.expect("subscribed").into_inner();
+    assert!(next(&mut routes).await.routes.is_empty());
+    plane.load_model("add10").await.expect("loaded");
+    let route = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(ToString::to_string).collect();
+        Routes { routes: vec![Route { model: "add10".into(), addresses }] }
+    };
+    assert_eq!(next(&mut routes).await, route(&[]));
+    let agent = plane.agent(7).await;
+    assert_eq!(next(&mut routes).await, route(&["replica-7:9500"]));
+    drop(agent);
+    assert_eq!(next(&mut routes).await, route(&[]));
     plane.stop().await;
 }
 

@@ -38,7 +38,7 @@ use self::{
     work::{Model, Shared},
 };
 use crate::{
-    Error, InferenceServer, Remote, link,
+    Error, InferenceServer, inference, link,
     link::{Event, Subscription},
     topics::Topics,
 };
@@ -52,7 +52,7 @@ pub struct ModelGateway;
 
 impl ModelGateway {
     /// Follows the scheduler at `host:port`, which may come later. `server` runs the models; without it the server that the
-    /// options name.
+    /// options name; without that the servers on which the scheduler has loaded them.
     pub async fn start(
         options: ModelGatewayOptions,
         broker: Arc<dyn Broker>,
@@ -61,16 +61,7 @@ impl ModelGateway {
     ) -> Result<ModelGatewayHandle, Error> {
         let topics = Topics::new(&options.topic_prefix, &options.namespace)?;
         let channel = link::channel("scheduler", scheduler)?;
-        let server = match (server, &options.inference_server) {
-            (Some(server), _) => server,
-            (None, Some(address)) => Arc::new(Remote::new(address)?),
-            (None, None) => {
-                return Err(Error::Option {
-                    option: "inference_server",
-                    reason: "give the address of the server that runs the models".into(),
-                });
-            }
-        };
+        let server = server.map_or_else(|| inference::server(options.inference_server.as_deref(), &options.replica, &channel), Ok)?;
         let reader = Arc::new(Reader::start(&*broker, &options.group(), options.commit_interval(), options.max_queued)?);
         let producer = broker.producer(ProducerOptions::default())?;
         let shared = Arc::new(Shared { errors: topics.errors().into(), server, producer, options });

@@ -30,7 +30,8 @@ pub struct ModelGatewayOptions {
     pub retry_pause_ms: u64,
     /// How often the offsets of what has been answered are committed. Default: 1,000.
     pub commit_interval_ms: u64,
-    /// `host:port` of the gRPC inference server; used where none is handed over. Default: none.
+    /// `host:port` of the gRPC inference server for all models, a proxy for example. Default: for each model the server on which the
+    /// scheduler has loaded it.
     pub inference_server: Option<String>,
 }
 

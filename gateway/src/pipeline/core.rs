@@ -30,7 +30,7 @@ pub(crate) struct Core {
     pub waiters: Arc<Waiters>,
     pub owned: watch::Receiver<Arc<Owned>>,
     pub catalogue: Arc<Catalogue>,
-    pub models: Option<Arc<dyn InferenceServer>>,
+    pub models: Arc<dyn InferenceServer>,
     pub permits: Semaphore,
     pub ids: RequestIds,
     /// Spreads requests without an id of their own over the partitions.
@@ -82,8 +82,7 @@ impl Core {
         let headers = headers::of_answer(&record.headers, &key, name);
         let value = record.value.unwrap_or_default();
         if let Some(step) = record.headers.last(headers::ERRORS) {
-            let message = format!("{} : {}", String::from_utf8_lossy(step), String::from_utf8_lossy(&value));
-            return Err(Failure::step(message).with(headers));
+            return Err(Failure::step(&String::from_utf8_lossy(step), &String::from_utf8_lossy(&value)).with(headers));
         }
         let mut response = match payload::response(&value) {
             Ok(response) => response,
@@ -128,12 +127,11 @@ impl Core {
     }
 
     async fn model(&self, name: &str, mut request: ModelInferRequest, client: &HeaderMap) -> Result<Answer, Failure> {
-        let server = self.model_server(name)?;
         name.clone_into(&mut request.model_name);
         let id = request.id.clone();
         let mut call = tonic::Request::new(request);
         *call.metadata_mut() = MetadataMap::from_headers(self.call_headers(name, client)?);
-        let (metadata, mut response, _) = server.infer(call).await.map_err(|status| Failure::server(name, &status))?.into_parts();
+        let (metadata, mut response, _) = self.models.infer(call).await.map_err(|status| Failure::server(name, &status))?.into_parts();
         let mut headers: HeaderMap = metadata.into_headers().into_iter().fold((HeaderMap::new(), None), keep_x).0;
         if let Some(id) = client.get(headers::REQUEST_ID) {
             headers.entry(headers::REQUEST_ID).or_insert_with(|| id.clone());
@@ -146,12 +144,6 @@ impl Core {
             response.id = id;
         }
         Ok(Answer { response, headers })
-    }
-
-    pub fn model_server(&self, name: &str) -> Result<&Arc<dyn InferenceServer>, Failure> {
-        self.models
-            .as_ref()
-            .ok_or_else(|| Failure::not_found(format!("model {name}: this gateway has no inference server for models, start it with one")))
     }
 
     fn call_headers(&self, model: &str, client: &HeaderMap) -> Result<HeaderMap, Failure> {

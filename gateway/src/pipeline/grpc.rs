@@ -58,9 +58,8 @@ impl GrpcInferenceService for Grpc {
         let ready = match self.target(&headers, &request.name)? {
             Target::Pipeline(name) => self.0.pipeline_state(&name)?.ready,
             Target::Model(name) => {
-                let server = self.0.model_server(&name)?;
                 let request = ModelReadyRequest { name: name.clone(), ..request };
-                deadline.bound("model", &name, async { server.ready(request).await.map_err(|s| Failure::server(&name, &s)) }).await?
+                deadline.bound("model", &name, async { self.0.models.ready(request).await.map_err(|s| Failure::server(&name, &s)) }).await?
             }
         };
         Ok(Response::new(ModelReadyResponse { ready }))
@@ -81,9 +80,8 @@ impl GrpcInferenceService for Grpc {
                 Ok(Response::new(ModelMetadataResponse { name, versions, platform: "pipeline".into(), ..ModelMetadataResponse::default() }))
             }
             Target::Model(name) => {
-                let server = self.0.model_server(&name)?;
                 let request = ModelMetadataRequest { name: name.clone(), ..request };
-                let metadata = async { server.metadata(request).await.map_err(|s| Failure::server(&name, &s)) };
+                let metadata = async { self.0.models.metadata(request).await.map_err(|s| Failure::server(&name, &s)) };
                 Ok(Response::new(deadline.bound("model", &name, metadata).await?))
             }
         }

@@ -36,7 +36,7 @@ use tokio::{
 
 pub use self::options::PipelineGatewayOptions;
 use self::{catalogue::Catalogue, core::Core, lanes::Follower, replies::Replies, waiters::Waiters};
-use crate::{Error, InferenceServer, Remote, failure::Failure, link, request_id::RequestIds, topics::Topics};
+use crate::{Error, InferenceServer, failure::Failure, inference, link, request_id::RequestIds, topics::Topics};
 
 const SERVER_NAME: &str = "millstream";
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -49,7 +49,7 @@ pub struct PipelineGateway;
 
 impl PipelineGateway {
     /// Listens, and follows the scheduler at `host:port`, which may come later. `models` answers for models; without it the
-    /// server that the options name, if they do.
+    /// server that the options name; without that the servers on which the scheduler has loaded them.
     pub async fn start(
         options: PipelineGatewayOptions,
         broker: Arc<dyn Broker>,
@@ -58,10 +58,7 @@ impl PipelineGateway {
     ) -> Result<PipelineGatewayHandle, Error> {
         let topics = Topics::new(&options.topic_prefix, &options.namespace)?;
         let channel = link::channel("scheduler", scheduler)?;
-        let models = match (models, &options.inference_server) {
-            (None, Some(address)) => Some(Arc::new(Remote::new(address)?) as Arc<dyn InferenceServer>),
-            (models, _) => models,
-        };
+        let models = models.map_or_else(|| inference::server(options.inference_server.as_deref(), &options.replica, &channel), Ok)?;
         let refused = |source| Error::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;

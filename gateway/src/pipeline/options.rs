@@ -26,7 +26,8 @@ pub struct PipelineGatewayOptions {
     pub max_in_flight: usize,
     /// The largest body of a request. Default: 64 MiB.
     pub max_body_bytes: usize,
-    /// `host:port` of the gRPC inference server that answers for models; used where none is handed over. Default: none.
+    /// `host:port` of the gRPC inference server for all models, a proxy for example. Default: for each model the server on which the
+    /// scheduler has loaded it.
     pub inference_server: Option<String>,
 }
 

@@ -142,9 +142,8 @@ async fn ready(State(core): Shared, path: NamePath, pipeline: bool, headers: Hea
         }
         Target::Model(name) => {
             let request = ModelReadyRequest { name: name.clone(), version: String::new() };
-            let server = core.model_server(&name)?;
             let ready =
-                deadline.bound("model", &name, async { server.ready(request).await.map_err(|s| Failure::server(&name, &s)) }).await?;
+                deadline.bound("model", &name, async { core.models.ready(request).await.map_err(|s| Failure::server(&name, &s)) }).await?;
             if !ready {
                 return Err(Failure::unavailable(format!("model {name} is not ready")));
             }
@@ -163,9 +162,9 @@ async fn metadata(State(core): Shared, path: NamePath, pipeline: bool, headers: 
         }
         Target::Model(name) => {
             let request = ModelMetadataRequest { name: name.clone(), version: String::new() };
-            let server = core.model_server(&name)?;
-            let m =
-                deadline.bound("model", &name, async { server.metadata(request).await.map_err(|s| Failure::server(&name, &s)) }).await?;
+            let m = deadline
+                .bound("model", &name, async { core.models.metadata(request).await.map_err(|s| Failure::server(&name, &s)) })
+                .await?;
             let tensors = |list: &[TensorMetadata]| -> Vec<_> {
                 list.iter().map(|t| json!({ "name": t.name, "datatype": t.datatype, "shape": t.shape })).collect()
             };

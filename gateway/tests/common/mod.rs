@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::SocketAddr, pin::Pin, sync::Arc, time::Dura
 use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Full};
 use millstream_proto::{
-    lanes::{Assignment, AssignmentApplied, AssignmentAppliedResponse, LaneSet, SubscribeRequest, lanes_server},
+    lanes::{Assignment, AssignmentApplied, AssignmentAppliedResponse, LaneSet, Routes, RoutesRequest, SubscribeRequest, lanes_server},
     seldon::{chainer, scheduler::*},
 };
 use parking_lot::Mutex;
@@ -37,6 +37,7 @@ pub struct Scheduler {
     pipelines: Arc<Mutex<Vec<PipelineStatusResponse>>>,
     pipeline_news: broadcast::Sender<PipelineStatusResponse>,
     models: watch::Sender<Vec<ModelStatusResponse>>,
+    pub routes: watch::Sender<Routes>,
     applied: mpsc::UnboundedSender<AssignmentApplied>,
     events: mpsc::UnboundedSender<ModelUpdateStatusMessage>,
 }
@@ -67,6 +68,7 @@ impl Scheduler {
             pipelines: Arc::default(),
             pipeline_news: broadcast::channel(64).0,
             models: watch::channel(Vec::new()).0,
+            routes: watch::Sender::default(),
             applied,
             events,
         };
@@ -117,6 +119,12 @@ impl lanes_server::Lanes for Scheduler {
     async fn subscribe(&self, _: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
         let assignments = WatchStream::new(self.assignment.subscribe()).filter_map(async |a| a.map(Ok));
         Ok(Response::new(Box::pin(assignments)))
+    }
+
+    type SubscribeRoutesStream = Streamed<Routes>;
+
+    async fn subscribe_routes(&self, _: Request<RoutesRequest>) -> Result<Response<Self::SubscribeRoutesStream>, Status> {
+        Ok(Response::new(Box::pin(WatchStream::new(self.routes.subscribe()).map(Ok))))
     }
 
     async fn applied(&self, request: Request<AssignmentApplied>) -> Result<Response<AssignmentAppliedResponse>, Status> {

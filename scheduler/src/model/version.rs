@@ -67,8 +67,13 @@ impl Version {
 
     /// How many replicas answer; one that drains still does.
     pub(crate) fn available(&self) -> usize {
+        self.answering().count()
+    }
+
+    /// Where it answers.
+    pub(crate) fn answering(&self) -> impl Iterator<Item = &Place> {
         let answers = |state| matches!(state, ModelReplicaState::Available | ModelReplicaState::Draining);
-        self.replicas.values().filter(|replica| answers(replica.state)).count()
+        self.replicas.iter().filter(move |(_, replica)| answers(replica.state)).map(|(place, _)| place)
     }
 
     pub(crate) fn is_active(&self) -> bool {

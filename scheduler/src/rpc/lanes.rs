@@ -1,12 +1,17 @@
-//! Engines and pipeline gateways.
+//! Engines and gateways.
 
-use millstream_proto::lanes::{Assignment, AssignmentApplied, AssignmentAppliedResponse, Role, SubscribeRequest, lanes_server::Lanes};
-use tokio::sync::watch;
+use millstream_proto::lanes::{
+    Assignment, AssignmentApplied, AssignmentAppliedResponse, Role, Routes, RoutesRequest, SubscribeRequest, lanes_server::Lanes,
+};
+use tokio::sync::{oneshot, watch};
 use tokio_stream::{StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
 use super::Services;
-use crate::{client::Answers, state::input::Input};
+use crate::{
+    client::{Answers, stopping},
+    state::input::Input,
+};
 
 #[tonic::async_trait]
 impl Lanes for Services {
@@ -31,6 +36,21 @@ impl Lanes for Services {
             })
             .await?;
         Ok(Response::new(stream))
+    }
+
+    type SubscribeRoutesStream = Answers<Routes>;
+
+    async fn subscribe_routes(&self, _: Request<RoutesRequest>) -> Result<Response<Self::SubscribeRoutesStream>, Status> {
+        let (ready, routes) = oneshot::channel();
+        self.client
+            .join(move |registry, state| {
+                registry.route(state);
+                let _ = ready.send(registry.routes.subscribe()); // whoever asked may have gone
+                None
+            })
+            .await?;
+        let routes = routes.await.map_err(|_| stopping())?;
+        Ok(Response::new(Box::pin(WatchStream::new(routes).map(Ok))))
     }
 
     async fn applied(&self, request: Request<AssignmentApplied>) -> Result<Response<AssignmentAppliedResponse>, Status> {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use millstream_proto::seldon::scheduler::{
-    ModelStatusResponse, PipelineStatusResponse, PipelineWithState, ServerStatusResponse, model_status::ModelState,
+use millstream_proto::{
+    lanes::{Route, Routes},
+    seldon::scheduler::{ModelStatusResponse, PipelineStatusResponse, PipelineWithState, ServerStatusResponse, model_status::ModelState},
 };
 
-use super::{State, pipelines::PipelineVersion};
+use super::{State, models::ModelEntry, pipelines::PipelineVersion};
 use crate::{
     members::Outcome,
+    model::version::Version,
     name::did_you_mean,
     refusal::{Refusal, refuse},
+    server::ServerReplica,
 };
 
 impl State {
@@ -69,6 +72,16 @@ impl State {
             }),
             None => Ok(self.servers.keys().filter_map(|name| self.server_status(name)).collect()),
         }
+    }
+
+    /// Where the newest version answers of each model that answers; no addresses while none does.
+    pub(crate) fn routes(&self) -> Routes {
+        let route = |(model, entry): (&String, &ModelEntry)| {
+            let version = entry.versions.iter().rev().find(|version| version.available() > 0);
+            let replicas = version.into_iter().flat_map(Version::answering).filter_map(|place| self.replica(place));
+            Route { model: model.clone(), addresses: replicas.map(ServerReplica::address).collect() }
+        };
+        Routes { routes: self.models.iter().filter(|(_, entry)| !entry.deleted).map(route).collect() }
     }
 
     /// How many resources there are.

@@ -81,6 +81,10 @@ impl Plane {
         AgentServiceClient::new(self.channel().await)
     }
 
+    pub async fn lanes(&self) -> LanesClient<Channel> {
+        LanesClient::new(self.channel().await)
+    }
+
     pub async fn load_model(&self, name: &str) -> Result<(), Status> {
         let model = Model {
             meta: Some(MetaData { name: name.into(), ..Default::default() }),
@@ -135,7 +139,12 @@ impl Plane {
             server_name: "mlserver".into(),
             shared: true,
             replica_idx: index,
-            replica_config: Some(ReplicaConfig { memory_bytes: 1_000, ..Default::default() }),
+            replica_config: Some(ReplicaConfig {
+                inference_svc: format!("replica-{index}"),
+                inference_grpc_port: 9500,
+                memory_bytes: 1_000,
+                ..Default::default()
+            }),
             available_memory_bytes: 1_000,
             ..Default::default()
         };
