@@ -72,7 +72,7 @@ pub struct UpArgs {
     #[arg(long, default_value = "127.0.0.1:9007")]
     pub inspect_listen: SocketAddr,
     /// How many partitions the topics of models and pipelines have.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
 }
 
@@ -84,7 +84,7 @@ pub struct SchedulerArgs {
     #[arg(long, default_value = "0.0.0.0:9004")]
     pub listen: SocketAddr,
     /// How many partitions the topics of models and pipelines have.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
 }
 
@@ -111,7 +111,7 @@ pub struct PipelineGatewayArgs {
     /// The replica's name, unique among pipeline gateways; random if not given.
     #[arg(long, env = "POD_NAME")]
     pub replica: Option<String>,
-    /// host:port of the server that answers for models.
+    /// host:port of a server or proxy that answers for all models; without it each model is asked where the scheduler has loaded it.
     #[arg(long)]
     pub inference_server: Option<String>,
 }
@@ -122,11 +122,11 @@ pub struct ModelGatewayArgs {
     pub broker: BrokerArgs,
     #[command(flatten)]
     pub scheduler: SchedulerHost,
-    /// host:port of the server that runs the models.
+    /// host:port of a server or proxy that runs all models; without it each model is asked where the scheduler has loaded it.
     #[arg(long)]
-    pub inference_server: String,
+    pub inference_server: Option<String>,
     /// How many partitions the topics of models have.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
 }
 
@@ -137,6 +137,9 @@ pub struct AgentArgs {
     /// Where the Open Inference Protocol is answered.
     #[arg(long, default_value = "127.0.0.1:9500")]
     pub listen: SocketAddr,
+    /// The host under which gateways reach --listen, if it is not that address.
+    #[arg(long)]
+    pub advertise_host: Option<String>,
     /// The server that this is a replica of.
     #[arg(long, default_value = "onnx")]
     pub server_name: String,

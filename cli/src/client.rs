@@ -68,9 +68,15 @@ async fn rest(host: &InferHost, target: &str, path: &str, body: &str) -> anyhow:
     let (parts, body) = answer.into_parts();
     let body = body.collect().await?.to_bytes();
     let json = String::from_utf8_lossy(&body).into_owned();
-    anyhow::ensure!(parts.status.is_success(), "{}: {json}", parts.status);
+    anyhow::ensure!(parts.status.is_success(), "{}: {}", parts.status, reason(&json));
     let headers = parts.headers.iter().map(|(key, value)| (key.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     Ok(Answer { json, headers: headers.collect() })
+}
+
+/// The field `error` of a body, or all of it.
+fn reason(body: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    parsed.as_ref().and_then(|json| json["error"].as_str()).unwrap_or(body).to_string()
 }
 
 async fn grpc(host: &InferHost, name: &str, target: &str, body: &str) -> anyhow::Result<Answer> {

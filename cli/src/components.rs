@@ -101,7 +101,7 @@ pub async fn model_gateway(args: ModelGatewayArgs) -> anyhow::Result<()> {
         topic_prefix: args.broker.topic_prefix,
         namespace: args.broker.namespace,
         partitions: args.partitions,
-        inference_server: Some(args.inference_server),
+        inference_server: args.inference_server,
         ..ModelGatewayOptions::default()
     };
     let handle = ModelGateway::start(options, broker, &args.scheduler.scheduler_host, None).await?;
@@ -121,6 +121,7 @@ pub async fn agent(args: AgentArgs) -> anyhow::Result<()> {
         replica_index: args.replica_index,
         scheduler: format!("http://{}", args.scheduler.scheduler_host),
         listen: args.listen,
+        inference_host: args.advertise_host,
         backend,
         ..AgentOptions::default()
     };

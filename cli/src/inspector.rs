@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use millstream_broker::{Broker, ConsumerOptions, Isolation, Position, TopicPartition};
+use millstream_broker::{Broker, ConsumerOptions, Position, TopicPartition};
 use millstream_engine::Topics;
 use millstream_proto::inspect::{
     InspectRequest, InspectResponse, InspectedRecord,
@@ -17,6 +17,8 @@ use millstream_proto::inspect::{
 use tonic::{Request, Response, Status};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How far back a partition is read.
+const LOOK_BACK: i64 = 20_000;
 
 /// Answers for a broker that only this process can read.
 struct Service {
@@ -51,21 +53,28 @@ pub async fn serve(listen: SocketAddr, broker: Arc<dyn Broker>, prefix: &str, na
     Ok(serving)
 }
 
-/// The records of one request, in the order in which they were written; without a key those of the newest one.
+/// The records of one request that are among the last [`LOOK_BACK`] of their partitions; without a key those of the newest request.
 pub fn read(broker: &dyn Broker, topics: &Topics, pipeline: &str, key: Option<&String>) -> anyhow::Result<Vec<InspectedRecord>> {
     let admin = broker.admin();
     let own = [topics.pipeline(pipeline, "inputs"), topics.pipeline(pipeline, "outputs"), topics.errors()];
-    let partitions =
+    let count =
         admin.describe_topic(&own[0], DEADLINE).with_context(|| format!("pipeline {pipeline} has no topics: load it first"))?.partitions;
+    // A key begins with its partition.
+    let of_key = key.and_then(|key| key.split('.').next()?.parse().ok()).filter(|partition| (0..count).contains(partition));
+    let partitions = of_key.map_or(0..count, |partition| partition..partition + 1);
     let models = topics.model("", "").trim_end_matches('.').to_string();
     let all = admin.list_topics(DEADLINE)?;
     let topics: Vec<Arc<str>> = own.into_iter().chain(all.into_iter().filter(|topic| topic.starts_with(&models)).map(Arc::from)).collect();
     let everything: Vec<TopicPartition> =
-        topics.iter().flat_map(|topic| (0..partitions).map(move |partition| TopicPartition::new(topic.clone(), partition))).collect();
-    let options = ConsumerOptions { isolation: Isolation::ReadUncommitted, max_poll_records: 10_000, ..ConsumerOptions::default() };
+        topics.iter().flat_map(|topic| partitions.clone().map(move |partition| TopicPartition::new(topic.clone(), partition))).collect();
+    let options = ConsumerOptions { max_poll_records: 10_000, ..ConsumerOptions::default() };
     let mut consumer = broker.consumer(options)?;
     let ends = consumer.end_offsets(&everything, DEADLINE)?;
-    consumer.assign(&everything.iter().map(|partition| (partition.clone(), Position::Beginning)).collect::<Vec<_>>())?;
+    let start = |partition: &TopicPartition| match ends.get(partition).map_or(0, |end| end - LOOK_BACK) {
+        start @ 1.. => Position::Offset(start),
+        _ => Position::Beginning,
+    };
+    consumer.assign(&everything.iter().map(|partition| (partition.clone(), start(partition))).collect::<Vec<_>>())?;
     let (mut records, until) = (vec![], Instant::now() + DEADLINE);
     loop {
         let mut behind = false;

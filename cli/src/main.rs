@@ -10,6 +10,8 @@ mod components;
 mod inspector;
 mod output;
 
+use std::io::IsTerminal;
+
 use clap::Parser;
 
 use crate::args::{Cli, Command, GatewayCommand};
@@ -17,7 +19,8 @@ use crate::args::{Cli, Command, GatewayCommand};
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),

@@ -51,7 +51,7 @@ async fn unload(args: NameArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn statuses(host: &str, name: Option<&str>) -> anyhow::Result<Vec<PipelineStatusResponse>> {
+pub(super) async fn statuses(host: &str, name: Option<&str>) -> anyhow::Result<Vec<PipelineStatusResponse>> {
     let mut scheduler = client::scheduler(host).await?;
     let request = PipelineStatusRequest { subscriber_name: "millstream".into(), name: name.map(Into::into), all_versions: false };
     let mut stream = scheduler.pipeline_status(request).await.map_err(said)?.into_inner();
