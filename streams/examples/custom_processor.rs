@@ -4,8 +4,7 @@
 //! cargo run --release -p millstream --example custom_processor
 //! ```
 use millstream::{
-    DefaultSerde, Error, Processor, ProcessorContext, PunctuationType, Record, Schedule, StoreType, StreamsBuilder, TopologyTestDriver,
-    store::{KeyValueStore, StoreDef},
+    Error, Processor, ProcessorContext, PunctuationType, Record, Schedule, StreamsBuilder, TopologyTestDriver, store::KeyValueStore,
 };
 
 /// When each device was last heard of.
@@ -49,8 +48,7 @@ impl Processor<String, String, String, String> for Watch {
 
 fn main() -> Result<(), Error> {
     let builder = StreamsBuilder::new();
-    let maker = LastSeen::maker(String::default_serde(), i64::default_serde(), StoreType::InMemory);
-    builder.add_state_store(StoreDef { store_type: StoreType::InMemory, ..StoreDef::new("last-seen", maker) });
+    builder.add_state_store(LastSeen::in_memory("last-seen"));
     builder.stream::<String, String>("heartbeats").process(Watch::default, &["last-seen"]).to("alarms");
 
     let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;

@@ -16,6 +16,18 @@ use crate::{
 /// A stream whose records are about to be aggregated by key.
 ///
 /// **Law.** What shares a handle shares its repartition topic if that was named.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// let words = builder.stream::<String, i64>("words").group_by_key();
+/// words.count().to_stream().to("counts");
+/// words.reduce(|sum, n| sum + n).to_stream().to("sums");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # let input = driver.input_topic("words"); input.pipe("a".to_string(), 2i64, 0)?; input.pipe("a".to_string(), 3i64, 1)?;
+/// assert_eq!(driver.output_topic::<String, i64>("counts").read_values()?, [1, 2]);
+/// assert_eq!(driver.output_topic::<String, i64>("sums").read_values()?, [2, 5]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct KGroupedStream<K: Data, V: Data> {
     pub(crate) stream: KStream<K, V>,
     pub(crate) key: Option<SerdeRef<K::Present>>,
@@ -48,11 +60,29 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     }
 
     /// How many records there are of each key. Records without a key or a value are dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.count().to_stream().to("counts");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("words"); input.pipe("a".to_string(), 2i64, 0)?; input.pipe("a".to_string(), 3i64, 1)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("counts").read_values()?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count(&self) -> KTable<K::Present, i64> {
         self.count_as(i64::default_serde())
     }
 
     /// The same, with options; in any type that can count.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.count_with(Materialized::<_, i64>::store("counts"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_with<C: Counter>(&self, materialized: Materialized<K::Present, C>) -> KTable<K::Present, C> {
         if materialized.store_name.is_none() {
             // Kafka Streams spends a number here, and names of later nodes depend on it.
@@ -62,16 +92,40 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     }
 
     /// The same, with a named node.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.count_named(Named::new("counting"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_named(&self, named: Named) -> KTable<K::Present, i64> {
         self.count_as_named(named, i64::default_serde())
     }
 
     /// The same as [`count`](Self::count) in another type that can count, also as far as generated names go.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.count_as(i32::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_as<C: Counter>(&self, value: SerdeRef<C>) -> KTable<K::Present, C> {
         self.do_count(Materialized::with_value(value))
     }
 
     /// The same, with a named node.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.count_as_named(Named::new("counting"), i32::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_as_named<C: Counter>(&self, named: Named, value: SerdeRef<C>) -> KTable<K::Present, C> {
         self.do_count(Materialized::with_value(value).name(named.0))
     }
@@ -81,6 +135,16 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     }
 
     /// Combines the values of each key, beginning with the first; `None` deletes the row. Records without a key or a value are dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.reduce(|most, n| *most.max(n)).to_stream().to("most");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("words"); input.pipe("a".to_string(), 2i64, 0)?; input.pipe("a".to_string(), 3i64, 1)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("most").read_values()?, [2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn reduce<R>(&self, reducer: impl Fn(&V::Present, &V::Present) -> R + Send + Sync + 'static) -> KTable<K::Present, V::Present>
     where
         R: Data<Present = V::Present>,
@@ -89,6 +153,14 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.reduce_with(|most, n| *most.max(n), Materialized::store("most"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn reduce_with<R>(
         &self,
         reducer: impl Fn(&V::Present, &V::Present) -> R + Send + Sync + 'static,
@@ -107,6 +179,16 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
 
     /// Folds the values of each key into an aggregate, beginning with `initializer`; an aggregate of `None` deletes the row. Records
     /// without a key or a value are dropped. The row's timestamp is the highest of its records.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.aggregate(String::new, |_, n, text| format!("{text}{n};")).to_stream().to("texts");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("words"); input.pipe("a".to_string(), 2i64, 0)?; input.pipe("a".to_string(), 3i64, 1)?;
+    /// assert_eq!(driver.output_topic::<String, String>("texts").read_values()?, ["2;", "2;3;"]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate<A: DefaultSerde>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -119,6 +201,14 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let words = builder.stream::<String, i64>("words").group_by_key();
+    /// words.aggregate_with(|| 0, |_, n, sum: i64| sum + n, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate_with<A: Data>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

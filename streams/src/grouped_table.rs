@@ -21,6 +21,16 @@ const AGGREGATE: &str = "KTABLE-AGGREGATE-";
 ///
 /// **Law.** An aggregate is of the rows that are in the table now: a change subtracts the row as it was and adds the row as it is.
 /// Aggregations of one named grouping share its repartition topic.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// let sizes = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+/// sizes.reduce(|sum, size| sum + size, |sum, size| sum - size).to_stream().to("sums");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # let input = driver.input_topic("size-of"); input.pipe("Ulm".to_string(), 2i64, 0)?; input.pipe("Ulm".to_string(), 3i64, 1)?;
+/// assert_eq!(driver.output_topic::<i64, i64>("sums").read_values()?.last(), Some(&3));
+/// # Ok::<(), Error>(())
+/// ```
 pub struct KGroupedTable<K: Data, V: Data> {
     pub(crate) key: Option<SerdeRef<K>>,
     pub(crate) value: Option<SerdeRef<V>>,
@@ -46,32 +56,80 @@ impl<K: Data, V: Data> Clone for KGroupedTable<K, V> {
 
 impl<K: Data<Present = K>, V: Data<Present = V>> KGroupedTable<K, V> {
     /// How many rows there are in each group.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.count().to_stream().to("counts");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count(&self) -> KTable<K, i64> {
         self.count_as(i64::default_serde())
     }
 
     /// The same, with a named node.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.count_named(Named::new("counting"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_named(&self, named: Named) -> KTable<K, i64> {
         self.count_as_named(named, i64::default_serde())
     }
 
     /// The same as [`count`](Self::count) in another type that can count.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.count_as(i32::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_as<C: Counter>(&self, value: SerdeRef<C>) -> KTable<K, C> {
         self.count_with(Materialized::with_value(value))
     }
 
     /// The same, with a named node.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.count_as_named(Named::new("counting"), i32::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_as_named<C: Counter>(&self, named: Named, value: SerdeRef<C>) -> KTable<K, C> {
         self.count_with(Materialized::with_value(value).name(named.0))
     }
 
     /// The same, with options; in any type that can count.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.count_with(Materialized::<_, i64>::store("counts"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_with<C: Counter>(&self, materialized: Materialized<K, C>) -> KTable<K, C> {
         self.aggregate_as(AGGREGATE, materialized, Count)
     }
 
     /// Combines the values of each group, beginning with the first: `adder` takes a value in, `subtractor` takes one out; `None` deletes
     /// the row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.reduce(|sum, size| sum + size, |sum, size| sum - size).to_stream().to("sums");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn reduce<R: Data<Present = V>, S: Data<Present = V>>(
         &self,
         adder: impl Fn(&V, &V) -> R + Send + Sync + 'static,
@@ -81,6 +139,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KGroupedTable<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.reduce_with(|sum, size| sum + size, |sum, size| sum - size, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn reduce_with<R: Data<Present = V>, S: Data<Present = V>>(
         &self,
         adder: impl Fn(&V, &V) -> R + Send + Sync + 'static,
@@ -111,6 +177,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KGroupedTable<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, i64>("size-of").group_by(|city, size| (city.len() as i64, *size));
+    /// cities.aggregate_with(|| 0, |_, size, sum: i64| sum + size, |_, size, sum| sum - size, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate_with<A: Data>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

@@ -47,6 +47,7 @@ mod operator;
 mod options;
 mod processor;
 mod runtime;
+mod serdes;
 mod test_driver;
 mod windowed_stream;
 mod windows;
@@ -58,18 +59,21 @@ pub use grouped_table::KGroupedTable;
 pub use kstream::{BranchedKStream, KStream};
 pub use ktable::{GlobalKTable, KTable};
 pub use millstream_topology::{
-    Change, Data, DefaultSerde, Error, ErrorKind, Header, Headers, InvalidTimestamp, OffsetReset, OnError, PunctuationType, RawRecord,
-    Record, RecordMetadata, Serde, SerdeError, SerdeRef, SessionWindowedSerde, TaskConfig, TaskContext, TaskId, TimeWindowedSerde,
-    TimestampExtractor, Topology, ValueAndTimestamp, Window, Windowed, data,
+    Around, Change, Data, DefaultSerde, Error, ErrorHandler, ErrorKind, Failure, Header, Headers, InvalidTimestamp, OffsetReset, OnError,
+    ProcessorWrapper, PunctuationType, RawRecord, Record, RecordMetadata, Response, Serde, SerdeError, SerdeRef, SessionWindowedSerde,
+    TaskConfig, TaskContext, TaskId, TimeWindowedSerde, TimestampExtractor, Topology, ValueAndTimestamp, Window, Windowed, Wrapped, data,
     store::{self, StoreType},
 };
 pub use operator::{Counter, TransformerContext, ValueTransformerWithKey};
 pub use options::{
-    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Joined, Materialized, Named, Produced, Repartitioned, StreamJoined,
-    StrictBufferConfig, Suppressed, TableJoined,
+    Branched, BufferConfig, Consumed, EagerBufferConfig, Grouped, Joined, Materialized, Named, Printed, Produced, Repartitioned,
+    StreamJoined, StrictBufferConfig, Suppressed, TableJoined,
 };
 pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, ProcessorTopology, Schedule};
 pub use runtime::{KafkaStreams, ProcessingGuarantee, State, StreamsConfig, StreamsError};
+#[cfg(feature = "avro")]
+pub use serdes::avro;
+pub use serdes::{Json, Proto};
 pub use test_driver::{TestDriverConfig, TestInputTopic, TestOutputTopic, TestRecord, TopologyTestDriver};
 pub use windowed_stream::{SessionWindowedKStream, TimeWindowedKStream};
 pub use windows::{EmitStrategy, JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, WindowDefinition};

@@ -123,7 +123,7 @@ fn windows_and_sessions_come_back_from_their_changelogs() {
             assert!(!rows(&first).is_empty());
             assert_eq!(rows(&first), rows(&second));
             // Both go on as one would have.
-            [&first, &second].map(|driver| feed(driver, &[("a", 44), ("b", 60)]));
+            [&first, &second].into_iter().for_each(|driver| feed(driver, &[("a", 44), ("b", 60)]));
             let read = |driver: &TopologyTestDriver| driver.output_topic::<Windowed<String>, Option<i64>>("out").read_key_values().unwrap();
             assert_eq!(read(&first), read(&second));
         }

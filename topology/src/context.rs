@@ -6,10 +6,16 @@ use bytes::Bytes;
 
 use crate::{
     error::{Error, ErrorKind},
-    record::{Header, Headers, RawRecord},
+    handler::OnError,
+    record::{Headers, RawRecord},
 };
 
 /// Where an output goes inside its topic.
+///
+/// ```
+/// # use millstream_topology::*;
+/// assert_ne!(Target::Key, Target::Partition(0));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// To the partition of the key's hash; a null key goes anywhere.
@@ -21,6 +27,11 @@ pub enum Target {
 }
 
 /// A record that a task wrote to a topic.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let output = Output { topic: "dead".into(), target: Target::Key, record: RawRecord::default() };
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// The topic.
@@ -32,6 +43,11 @@ pub struct Output {
 }
 
 /// Where the record that is being processed came from.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let from = RecordMetadata { topic: Some("orders".into()), partition: 0, offset: 7 };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordMetadata {
     /// Its topic; `None` inside a punctuator.
@@ -43,6 +59,11 @@ pub struct RecordMetadata {
 }
 
 /// Everything that a later flush must know of the record that wrote an entry.
+///
+/// ```
+/// # use millstream_topology::*;
+/// assert_eq!(RecordContext::none(1_000).metadata.topic, None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct RecordContext {
     /// Where it came from.
@@ -63,17 +84,13 @@ impl RecordContext {
     }
 }
 
-/// What happens to a record that cannot be read or processed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// The task fails.
-    #[default]
-    Fail,
-    /// The record is dropped and counted, and processing goes on.
-    Continue,
-}
-
 /// What a task is told of the application.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let config = TaskConfig { cache_max_bytes: 0, dead_letter_topic: Some("dead".into()), ..TaskConfig::new("my-application") };
+/// assert_eq!(&*config.internal_topic("by-key-repartition"), "my-application-by-key-repartition");
+/// ```
 #[derive(Clone, Debug)]
 pub struct TaskConfig {
     /// The application's id: the prefix of its internal topics.
@@ -84,7 +101,7 @@ pub struct TaskConfig {
     pub on_deserialization_error: OnError,
     /// A record at whose processing user code fails.
     pub on_processing_error: OnError,
-    /// Where records go that could not be read or processed.
+    /// Where records go that could not be read or processed; handlers in code name topics themselves.
     pub dead_letter_topic: Option<Arc<str>>,
     /// The least wall-clock time between two emissions of windows that closed (`__emit.interval.ms.*`).
     pub emit_interval_ms: i64,
@@ -115,12 +132,26 @@ impl TaskConfig {
 }
 
 /// A task's number: a sub-topology and a partition.
+///
+/// ```
+/// # use millstream_topology::*;
+/// assert_eq!(TaskId { subtopology: 1, partition: 3 }.to_string(), "1_3");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId {
     /// The sub-topology.
     pub subtopology: usize,
     /// The partition.
     pub partition: i32,
+}
+
+impl TaskId {
+    /// The task that keeps the global stores.
+    pub(crate) const GLOBAL: Self = Self { subtopology: usize::MAX, partition: -1 };
+
+    pub(crate) fn is_global(self) -> bool {
+        self == Self::GLOBAL
+    }
 }
 
 impl std::fmt::Display for TaskId {
@@ -130,6 +161,11 @@ impl std::fmt::Display for TaskId {
 }
 
 /// What drives a punctuator.
+///
+/// ```
+/// # use millstream_topology::*;
+/// assert_ne!(PunctuationType::StreamTime, PunctuationType::WallClockTime);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PunctuationType {
     /// The timestamps of the task's records.
@@ -139,6 +175,17 @@ pub enum PunctuationType {
 }
 
 /// Stops a punctuator, also from inside it.
+///
+/// ```
+/// use millstream_topology::{Cancellable, Error, PunctuationType, TaskContext};
+///
+/// fn every_minute(context: &mut TaskContext) -> Result<Cancellable, Error> {
+///     context.schedule(60_000, PunctuationType::WallClockTime, |context, _now| {
+///         context.commit();
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cancellable(Rc<Cell<bool>>);
 
@@ -163,6 +210,16 @@ pub(crate) struct Schedule {
 /// What a task lends to its nodes.
 ///
 /// **Law.** It belongs to one task and is lent to one node at a time: a node that forwards lends it on.
+///
+/// ```
+/// use millstream_topology::{Error, TaskContext};
+///
+/// fn note(context: &mut TaskContext) -> Result<(), Error> {
+///     println!("task {} at stream time {}, wall clock {}", context.task, context.stream_time(), context.wall_clock());
+///     context.commit();
+///     Ok(())
+/// }
+/// ```
 pub struct TaskContext {
     /// The configuration.
     pub config: TaskConfig,
@@ -256,25 +313,5 @@ impl TaskContext {
         let (cancelled_too, node) = (cancelled.clone(), self.node.clone());
         self.schedules.push(Schedule { kind, interval, next, cancelled: cancelled_too, node, callback: Some(Box::new(callback)) });
         Ok(Cancellable(cancelled))
-    }
-
-    /// Sends the source record in process to the dead-letter topic, if there is one.
-    pub(crate) fn dead_letter(&mut self, error: &Error) {
-        let Some(topic) = self.config.dead_letter_topic.clone() else { return };
-        let text = |text: String| Some(Bytes::from(text));
-        let metadata = &self.record.metadata;
-        let mut headers = self.record.headers.to_vec();
-        let about = [
-            ("exception", text(format!("{:?}", error.kind()))),
-            ("message", text(error.to_string())),
-            ("stacktrace", text(error.to_string())),
-            ("topic", metadata.topic.as_ref().map(|t| Bytes::copy_from_slice(t.as_bytes()))),
-            ("partition", text(metadata.partition.to_string())),
-            ("offset", text(metadata.offset.to_string())),
-        ];
-        headers.extend(about.into_iter().map(|(name, value)| Header { name: format!("__streams.errors.{name}").into(), value }));
-        let (key, value) = self.record.raw.clone();
-        let record = RawRecord { key, value, timestamp: self.record.timestamp, headers: headers.into() };
-        self.send(Output { topic, target: Target::Key, record });
     }
 }

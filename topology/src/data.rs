@@ -63,7 +63,7 @@ macro_rules! data {
     )+ };
 }
 
-data!((), bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64, String, bytes::Bytes, Vec<u8>);
+data!((), bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64, String, bytes::Bytes, Vec<u8>, uuid::Uuid);
 
 impl<A: Data<Present = A>, B: Data<Present = B>> Data for (A, B) {
     type Present = Self;

@@ -5,6 +5,11 @@ use std::{any::Any, sync::Arc};
 use crate::{SerdeError, store::bytes::StoreError};
 
 /// The kind of an error: a closed set, named after what Kafka Streams throws.
+///
+/// ```
+/// # use millstream_topology::*;
+/// assert_eq!(Error::new(ErrorKind::User, "no such customer").kind(), ErrorKind::User);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The topology cannot be (`TopologyException`).
@@ -30,6 +35,12 @@ pub enum ErrorKind {
 }
 
 /// What went wrong, where, and what to do.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let error = Error::new(ErrorKind::User, "no such customer: add them first").at(&"look-up".into());
+/// assert_eq!(error.to_string(), "look-up: no such customer: add them first");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}{message}", self.place())]
 pub struct Error {

@@ -5,6 +5,13 @@ use crate::{Error, ErrorKind};
 const LONGEST: usize = 249;
 
 /// A name has 1 to 249 letters, digits, dots, underscores and hyphens, and is not `.` or `..`.
+///
+/// ```
+/// use millstream_topology::check_name;
+///
+/// assert!(check_name("orders-by_id.1").is_ok());
+/// assert!(check_name("orders by id").is_err());
+/// ```
 pub fn check(name: &str) -> Result<(), Error> {
     let reason = match name {
         "" => "is empty".into(),

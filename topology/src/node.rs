@@ -10,16 +10,36 @@ use std::{
 };
 
 use crate::{
-    context::{OnError, TaskContext},
+    context::TaskContext,
     error::{Error, ErrorKind},
+    handler::decide,
     queue::SourceQueue,
     record::Record,
     store::{AnyStore, StoreSet},
+    wrapper::{ProcessorWrapper, WrappedNode},
 };
 
 /// A node that takes records of one type.
 ///
 /// **Law.** Single-threaded, synchronous, deterministic: what it does follows from the records, its stores and the context.
+///
+/// ```
+/// use std::sync::Arc;
+/// use millstream_topology::{Children, Error, Node, NodeMaker, Record, TaskContext};
+///
+/// /// Forwards every number twice as large.
+/// struct Double(Children<String, i64>);
+/// impl Node<String, i64> for Double {
+///     fn process(&mut self, context: &mut TaskContext, record: Record<String, i64>) -> Result<(), Error> {
+///         self.0.forward(context, Record { value: record.value * 2, ..record })
+///     }
+/// }
+///
+/// let make: NodeMaker = Arc::new(|assembly| {
+///     let children = assembly.children()?;
+///     Ok(assembly.node::<String, i64>(Double(children)))
+/// });
+/// ```
 pub trait Node<K, V>: 'static {
     /// Called once before the first record.
     fn init(&mut self, _: &mut TaskContext) -> Result<(), Error> {
@@ -31,6 +51,10 @@ pub trait Node<K, V>: 'static {
     fn close(&mut self, _: &mut TaskContext) -> Result<(), Error> {
         Ok(())
     }
+    /// Whether it cannot change keys: what a [`ProcessorWrapper`](crate::ProcessorWrapper) is told.
+    fn is_fixed_key(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) struct NodeCell<N: ?Sized> {
@@ -41,6 +65,18 @@ pub(crate) struct NodeCell<N: ?Sized> {
 pub(crate) type NodeRef<K, V> = Rc<NodeCell<dyn Node<K, V>>>;
 
 /// The nodes below one node, in order. Cloning shares them.
+///
+/// ```
+/// use millstream_topology::{Children, Error, Record, TaskContext};
+///
+/// fn route(children: &Children<String, i64>, context: &mut TaskContext, order: Record<String, i64>) -> Result<(), Error> {
+///     match order.value {
+///         0 => Ok(()),
+///         1..100 => children.forward_to(context, "small", order),
+///         _ => children.forward(context, order),
+///     }
+/// }
+/// ```
 pub struct Children<K, V>(Rc<[NodeRef<K, V>]>);
 
 impl<K, V> Clone for Children<K, V> {
@@ -100,17 +136,12 @@ fn call<K: 'static, V: 'static>(child: &NodeRef<K, V>, context: &mut TaskContext
     outcome
 }
 
+/// Decides about a failure of user code. Global stores have no handler: what they miss, every task misses.
 #[cold]
 fn handle(node: &Arc<str>, context: &mut TaskContext, error: Error) -> Result<(), Error> {
-    let error = error.at(node);
-    context.dead_letter(&error);
-    match context.config.on_processing_error {
-        OnError::Continue => {
-            tracing::warn!(task = %context.task, node = &**node, %error, "record dropped");
-            context.drop_record();
-            Ok(())
-        }
-        OnError::Fail => Err(error.handled()),
+    match context.task.is_global() {
+        true => Err(error.at(node).handled()),
+        false => decide(&context.config.on_processing_error.clone(), context, node, error),
     }
 }
 
@@ -136,6 +167,7 @@ pub struct Assembly<'a> {
     pub(crate) connected: Option<&'a [Arc<str>]>,
     pub(crate) config: &'a crate::context::TaskConfig,
     pub(crate) shared: &'a RefCell<HashMap<Arc<str>, Rc<dyn Any>>>,
+    pub(crate) wrapper: Option<&'a dyn ProcessorWrapper>,
 }
 
 impl Assembly<'_> {
@@ -188,8 +220,19 @@ impl Assembly<'_> {
         shared.downcast().unwrap_or_default()
     }
 
-    /// Wraps the node.
+    /// The node, with what the topology's wrapper puts around it.
     pub fn node<K: 'static, V: 'static>(&self, node: impl Node<K, V>) -> AnyNode {
+        let around = self.wrapper.and_then(|wrapper| match node.is_fixed_key() {
+            true => wrapper.wrap_fixed_key_processor(&self.name),
+            false => wrapper.wrap_processor(&self.name),
+        });
+        match around {
+            Some(around) => self.any_node(WrappedNode { node, around, stores: self.reachable_stores() }),
+            None => self.any_node(node),
+        }
+    }
+
+    fn any_node<K: 'static, V: 'static>(&self, node: impl Node<K, V>) -> AnyNode {
         let cell = Rc::new(NodeCell { name: self.name.clone(), node: RefCell::new(node) });
         let (first, last) = (cell.clone(), cell.clone());
         let reference: NodeRef<K, V> = cell;

@@ -8,19 +8,40 @@ use std::{
 
 use crate::{
     Data, Serde, SerdeRef,
-    context::{OnError, RecordContext, RecordMetadata, TaskContext},
+    context::{RecordContext, RecordMetadata, TaskContext},
     error::{Error, ErrorKind},
+    handler::decide,
     node::{Children, SourceMaker},
     record::{RawRecord, Record},
 };
 
 /// Where a record's event time comes from.
+///
+/// ```
+/// use millstream_topology::{Error, Record, TimestampExtractor};
+///
+/// /// The time is in the value.
+/// struct Own;
+/// impl TimestampExtractor<String, i64> for Own {
+///     fn extract(&self, record: &Record<String, i64>, _partition_time: i64) -> Result<i64, Error> {
+///         Ok(record.value)
+///     }
+/// }
+/// ```
 pub trait TimestampExtractor<K, V>: Send + Sync {
     /// The timestamp; a negative one drops the record. `partition_time` is the highest so far in the partition, −1 at first.
     fn extract(&self, record: &Record<K, V>, partition_time: i64) -> Result<i64, Error>;
 }
 
 /// What an extractor does about a record whose own timestamp is negative.
+///
+/// ```
+/// use millstream_topology::{InvalidTimestamp, Record, TimestampExtractor};
+///
+/// let record = Record::new((), (), -1);
+/// assert!(InvalidTimestamp::Fail.extract(&record, 5).is_err());
+/// assert_eq!(InvalidTimestamp::PartitionTime.extract(&record, 5).ok(), Some(5));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InvalidTimestamp {
     /// The task fails (`FailOnInvalidTimestamp`).
@@ -50,6 +71,16 @@ impl<K, V> TimestampExtractor<K, V> for InvalidTimestamp {
 }
 
 /// What a source needs to read its topics.
+///
+/// ```
+/// use millstream_topology::{DefaultSerde, InvalidTimestamp, OffsetReset, SourceDef, Topology};
+///
+/// let extractor = std::sync::Arc::new(InvalidTimestamp::Fail);
+/// let source = SourceDef::<String, i64> { key: String::default_serde(), value: i64::default_serde(), extractor };
+/// let mut topology = Topology::new();
+/// topology.add_source("source", &["orders".into()], Some(OffsetReset::Earliest), source.into_maker())?;
+/// # Ok::<(), millstream_topology::Error>(())
+/// ```
 pub struct SourceDef<K: Data, V: Data> {
     /// Reads keys.
     pub key: SerdeRef<K::Present>,
@@ -164,16 +195,9 @@ impl<K: Data, V: Data> Queue<K, V> {
         let metadata = self.metadata(context, offset);
         let record = RecordContext { metadata, timestamp: raw.timestamp, headers: raw.headers, raw: (raw.key, raw.value) };
         let previous = std::mem::replace(&mut context.record, record);
-        context.dead_letter(&error);
+        let outcome = decide(&context.config.on_deserialization_error.clone(), context, &self.name, error);
         context.record = previous;
-        match context.config.on_deserialization_error {
-            OnError::Fail => Err(error.handled()),
-            OnError::Continue => {
-                tracing::warn!(topic = &*self.topic, offset, %error, "record dropped");
-                context.drop_record();
-                Ok(())
-            }
-        }
+        outcome
     }
 
     fn metadata(&self, context: &TaskContext, offset: i64) -> RecordMetadata {

@@ -7,6 +7,11 @@ use bytes::Bytes;
 use crate::data::Data;
 
 /// One header. A value may be null.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let header = Header { name: "trace".into(), value: Some("7".into()) };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The header's name; names may repeat.
@@ -19,6 +24,16 @@ pub struct Header {
 ///
 /// **Law.** As in Kafka Streams, headers travel by reference: siblings that were forwarded the same record see what one of them adds
 /// in place. [`Headers::copied`] parts from the others.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let mut headers = Headers::empty();
+/// headers.add("trace", Some("7".into()));
+/// let (mut same, copy) = (headers.clone(), headers.copied());
+/// same.add("trace", None);
+/// assert_eq!((headers.to_vec().len(), copy.to_vec().len()), (2, 1));
+/// assert_eq!(copy.last("trace").as_deref(), Some(&b"7"[..]));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Option<Rc<RefCell<Vec<Header>>>>);
 
@@ -75,6 +90,13 @@ impl PartialEq for Headers {
 }
 
 /// A record between two nodes.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let order = Record::new("a".to_string(), 50i64, 1_000);
+/// let text = order.with_value("fifty");
+/// assert_eq!((text.key.as_str(), text.value, text.timestamp), ("a", "fifty", 1_000));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record<K, V> {
     /// The key.
@@ -115,6 +137,12 @@ impl<K, V> Record<K, V> {
 }
 
 /// An update of a table's row.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let moved = Change::new(Some("Bonn"), Some("Ulm"));
+/// assert!(moved.is_latest);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change<V> {
     /// The row's value from now on; `None` deletes it.
@@ -146,6 +174,11 @@ impl<V: Clone + 'static> Data for Change<V> {
 }
 
 /// A row's value and when it was written.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let row = ValueAndTimestamp { value: 50, timestamp: 1_000 };
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueAndTimestamp<V> {
     /// The value.
@@ -155,6 +188,12 @@ pub struct ValueAndTimestamp<V> {
 }
 
 /// A record in bytes: what comes from a topic, and what goes to one.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let unreadable = RawRecord { value: Some("soon".into()), ..RawRecord::default() };
+/// assert_eq!(unreadable.key, None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawRecord {
     /// The key, or null.

@@ -1,17 +1,52 @@
 //! How keys and values become bytes. A serde never sees null: a null key or value is a record without one.
 
-use std::sync::Arc;
+use std::{any::type_name, fmt::Display, sync::Arc};
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::data::Data;
 
-/// A value could not be written or read; the text says why.
+/// A value could not be written or read; the text names its type and says what was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SerdeError(pub String);
 
+impl SerdeError {
+    /// An error of type `T`, which begins with the type's name.
+    ///
+    /// ```
+    /// let error = millstream_topology::SerdeError::of::<i64>("3 bytes where 8 are expected");
+    /// assert_eq!(error.to_string(), "i64: 3 bytes where 8 are expected");
+    /// ```
+    pub fn of<T>(found: impl Display) -> Self {
+        Self(format!("{}: {found}", type_name::<T>()))
+    }
+}
+
 /// Writes and reads values of one type. Shared by all tasks.
+///
+/// **Law.** `deserialize` is the inverse of `serialize`: a store finds a row by the bytes of its key.
+///
+/// ```
+/// use millstream_topology::{Serde, SerdeError};
+/// use bytes::Bytes;
+///
+/// /// A temperature in one byte.
+/// struct Celsius;
+/// impl Serde<i8> for Celsius {
+///     fn serialize(&self, value: &i8) -> Result<Bytes, SerdeError> {
+///         Ok(Bytes::copy_from_slice(&value.to_be_bytes()))
+///     }
+///     fn deserialize(&self, bytes: &Bytes) -> Result<i8, SerdeError> {
+///         match bytes[..] {
+///             [byte] => Ok(byte as i8),
+///             _ => Err(SerdeError::of::<i8>(format!("{} bytes where 1 is expected", bytes.len()))),
+///         }
+///     }
+/// }
+/// assert_eq!(Celsius.serialize(&-1).unwrap().as_ref(), [255]);
+/// ```
 pub trait Serde<T>: Send + Sync {
     /// The bytes of a value.
     fn serialize(&self, value: &T) -> Result<Bytes, SerdeError>;
@@ -25,13 +60,27 @@ pub trait Serde<T>: Send + Sync {
 }
 
 /// A shared serde.
+///
+/// ```
+/// use millstream_topology::{DefaultSerde, SerdeRef};
+///
+/// let text: SerdeRef<String> = String::default_serde();
+/// assert_eq!(text.serialize(&"a".to_string())?.as_ref(), b"a");
+/// # Ok::<(), millstream_topology::SerdeError>(())
+/// ```
 pub type SerdeRef<T> = Arc<dyn Serde<T>>;
 
-/// The serde that follows from a type, in Kafka's own formats: text as UTF-8, numbers big endian.
+/// The serde that follows from a type, in Kafka's own formats: text as UTF-8, numbers big endian, a UUID as its text.
 ///
 /// ```
 /// use millstream_topology::DefaultSerde;
-/// assert_eq!(i64::default_serde().serialize(&1).unwrap().as_ref(), [0, 0, 0, 0, 0, 0, 0, 1]);
+/// use uuid::Uuid;
+///
+/// assert_eq!(i64::default_serde().serialize(&1)?.as_ref(), [0, 0, 0, 0, 0, 0, 0, 1]);
+/// assert_eq!(String::default_serde().serialize(&"grüß".into())?.as_ref(), "grüß".as_bytes());
+/// assert_eq!(Uuid::default_serde().serialize(&Uuid::nil())?.as_ref(), b"00000000-0000-0000-0000-000000000000");
+/// assert_eq!(bool::default_serde().serialize(&true)?.as_ref(), [1]);
+/// # Ok::<(), millstream_topology::SerdeError>(())
 /// ```
 pub trait DefaultSerde: Data {
     /// The serde of the present value.
@@ -50,7 +99,10 @@ impl Serde<String> for Text {
         Ok(Bytes::copy_from_slice(value.as_bytes()))
     }
     fn deserialize(&self, bytes: &Bytes) -> Result<String, SerdeError> {
-        std::str::from_utf8(bytes).map(String::from).map_err(|e| SerdeError(format!("not UTF-8: {e}")))
+        std::str::from_utf8(bytes).map(String::from).map_err(|error| {
+            let at = error.valid_up_to();
+            SerdeError::of::<String>(format!("byte {:#04x} at {at} of {} is not UTF-8", bytes[at], bytes.len()))
+        })
     }
 }
 impl DefaultSerde for String {
@@ -102,6 +154,41 @@ impl DefaultSerde for () {
     }
 }
 
+struct Boolean;
+impl Serde<bool> for Boolean {
+    fn serialize(&self, value: &bool) -> Result<Bytes, SerdeError> {
+        Ok(Bytes::from_static(if *value { &[1] } else { &[0] }))
+    }
+    fn deserialize(&self, bytes: &Bytes) -> Result<bool, SerdeError> {
+        match bytes[..] {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [other] => Err(SerdeError::of::<bool>(format!("byte {other:#04x} where 0x00 or 0x01 is expected"))),
+            _ => Err(SerdeError::of::<bool>(format!("{} bytes where 1 is expected", bytes.len()))),
+        }
+    }
+}
+impl DefaultSerde for bool {
+    fn default_serde() -> SerdeRef<Self> {
+        Arc::new(Boolean)
+    }
+}
+
+struct UuidText;
+impl Serde<Uuid> for UuidText {
+    fn serialize(&self, value: &Uuid) -> Result<Bytes, SerdeError> {
+        Ok(Bytes::copy_from_slice(value.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes()))
+    }
+    fn deserialize(&self, bytes: &Bytes) -> Result<Uuid, SerdeError> {
+        Uuid::try_parse_ascii(bytes).map_err(|error| SerdeError::of::<Uuid>(format!("{} bytes of text: {error}", bytes.len())))
+    }
+}
+impl DefaultSerde for Uuid {
+    fn default_serde() -> SerdeRef<Self> {
+        Arc::new(UuidText)
+    }
+}
+
 struct BigEndian;
 macro_rules! big_endian {
     ($($number:ty),+) => { $(
@@ -111,7 +198,7 @@ macro_rules! big_endian {
             }
             fn deserialize(&self, bytes: &Bytes) -> Result<$number, SerdeError> {
                 let size = size_of::<$number>();
-                let array = bytes.as_ref().try_into().map_err(|_| SerdeError(format!("{} bytes where {size} are expected", bytes.len())))?;
+                let array = bytes.as_ref().try_into().map_err(|_| SerdeError::of::<$number>(format!("{} bytes where {size} are expected", bytes.len())))?;
                 Ok(<$number>::from_be_bytes(array))
             }
         }
@@ -121,3 +208,40 @@ macro_rules! big_endian {
     )+ };
 }
 big_endian!(i8, i16, i32, i64, u8, u16, u32, u64, f32, f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found<T: DefaultSerde<Present = T>>(bytes: &'static [u8]) -> String {
+        T::default_serde().deserialize(&Bytes::from_static(bytes)).err().map_or_else(|| "a value".into(), |error| error.to_string())
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_type() {
+        assert_eq!(found::<i32>(b"abc"), "i32: 3 bytes where 4 are expected");
+        assert_eq!(found::<String>(b"ab\xffc"), "alloc::string::String: byte 0xff at 2 of 4 is not UTF-8");
+        assert_eq!(found::<bool>(b"\x02"), "bool: byte 0x02 where 0x00 or 0x01 is expected");
+        assert!(found::<Uuid>(b"not a uuid").starts_with("uuid::Uuid: 10 bytes of text: "));
+    }
+
+    /// The bytes are those of Kafka's serializers of the same names.
+    #[test]
+    fn bytes_are_kafkas_and_read_back() {
+        fn check<T: DefaultSerde<Present = T> + PartialEq + std::fmt::Debug>(value: T, bytes: &[u8]) {
+            let written = T::default_serde().serialize(&value).unwrap();
+            assert_eq!(written.as_ref(), bytes, "{value:?}");
+            assert_eq!(T::default_serde().deserialize(&written).unwrap(), value);
+        }
+        check(-2i16, &[0xff, 0xfe]);
+        check(1i32, &[0, 0, 0, 1]);
+        check(-1i64, &[0xff; 8]);
+        check(1.5f32, &[0x3f, 0xc0, 0, 0]);
+        check(-2.0f64, &[0xc0, 0, 0, 0, 0, 0, 0, 0]);
+        check(false, &[0]);
+        check("é".to_string(), &[0xc3, 0xa9]);
+        check(vec![1u8, 2], &[1, 2]);
+        check(Bytes::from_static(b"b"), b"b");
+        check(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), b"01234567-89ab-cdef-0123-456789abcdef");
+    }
+}

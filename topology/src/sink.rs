@@ -13,16 +13,43 @@ use crate::{
 };
 
 /// Says to which topic a record goes.
+///
+/// ```
+/// use std::sync::Arc;
+/// use millstream_topology::{Record, TaskContext, TopicNameExtractor};
+///
+/// let by_key: TopicNameExtractor<String, i64> = Arc::new(|order: &Record<String, i64>, _: &TaskContext| format!("orders-{}", order.key).into());
+/// ```
 pub type TopicNameExtractor<K, V> = Arc<dyn Fn(&Record<K, V>, &TaskContext) -> Arc<str> + Send + Sync>;
 
 /// Says to which partitions a record goes, given the topic and how many it has: `None` leaves it to the key's hash, no partition drops
 /// it, several copy it (KIP-837).
+///
+/// ```
+/// use std::sync::Arc;
+/// use millstream_topology::StreamPartitioner;
+///
+/// let to_all: StreamPartitioner<String, i64> = Arc::new(|_topic, _key, _value, partitions| Some((0..partitions).collect()));
+/// ```
 pub type StreamPartitioner<K, V> = Arc<dyn Fn(&str, &K, &V, i32) -> Option<Vec<i32>> + Send + Sync>;
 
 /// The bytes by whose hash a record is partitioned, where they are not the key's.
 pub type PartitionKey<K> = Arc<dyn Fn(&K) -> Result<Option<Bytes>, Error> + Send + Sync>;
 
 /// What a sink writes, and where to.
+///
+/// ```
+/// use millstream_topology::{DefaultSerde, SinkDef, SinkTopic};
+///
+/// let sink = SinkDef::<String, i64> {
+///     key: String::default_serde(),
+///     value: i64::default_serde(),
+///     topic: SinkTopic::Fixed("orders".into()),
+///     partitioner: None,
+///     partition_key: None,
+/// };
+/// let maker = sink.into_maker();
+/// ```
 pub struct SinkDef<K: Data, V: Data> {
     /// Writes keys.
     pub key: SerdeRef<K::Present>,
@@ -37,6 +64,11 @@ pub struct SinkDef<K: Data, V: Data> {
 }
 
 /// Where a sink writes to.
+///
+/// ```
+/// use millstream_topology::SinkTopic;
+/// let of_the_application: SinkTopic<String, i64> = SinkTopic::Internal("by-key-repartition".into());
+/// ```
 pub enum SinkTopic<K, V> {
     /// Always there.
     Fixed(Arc<str>),

@@ -10,6 +10,12 @@ use crate::{Data, DefaultSerde, Serde, SerdeError, SerdeRef, error::Error};
 ///
 /// **Law.** Whether the end belongs to it is the window definition's to say: not in a tumbling, hopping or unlimited window, but in a
 /// sliding window and in a session.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let window = Window { start: 0, end: 60_000 };
+/// assert!(window < Window { start: 60_000, end: 120_000 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Window {
     /// Where it starts.
@@ -59,6 +65,14 @@ impl<K: Data<Present = K>> Data for Windowed<K> {
 }
 
 /// A time window's key: the key, and the window's start in 8 bytes. Reading needs the window's size, which is not written.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let serde = TimeWindowedSerde::new(String::default_serde(), 10);
+/// let bytes = serde.serialize(&Windowed::new("a".to_string(), 0, 10))?;
+/// assert_eq!(bytes.as_ref(), b"a\0\0\0\0\0\0\0\0");
+/// # Ok::<(), SerdeError>(())
+/// ```
 pub struct TimeWindowedSerde<K> {
     inner: SerdeRef<K>,
     size_ms: i64,
@@ -85,6 +99,14 @@ impl<K> Serde<Windowed<K>> for TimeWindowedSerde<K> {
 }
 
 /// A session's key: the key, the session's end and its start in 8 bytes each.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let serde = SessionWindowedSerde::new(String::default_serde());
+/// let session = Windowed::new("a".to_string(), 3, 7);
+/// assert_eq!(serde.deserialize(&serde.serialize(&session)?)?, session);
+/// # Ok::<(), SerdeError>(())
+/// ```
 pub struct SessionWindowedSerde<K> {
     inner: SerdeRef<K>,
 }

@@ -72,7 +72,7 @@ pub(crate) enum Kind {
     /// Writes and reads a repartition topic; the optimiser may move those that it put there itself.
     Repartition { optimizable: bool, names: RepartitionNames, write: WriteRepartition },
     /// Joins two streams over the nodes that put them into windows.
-    StreamJoin { this_windowed: String, other_windowed: String },
+    StreamJoin { other_windowed: String },
     /// Puts a side of a join into its window.
     Windowed,
     /// Holds back updates of a table.
@@ -132,7 +132,6 @@ impl GraphNode {
 /// The graph, and the counter that numbers what the user does not name.
 pub(crate) struct Graph {
     pub nodes: Vec<GraphNode>,
-    pub application_id: String,
     pub copartitioned: Vec<BTreeSet<Arc<str>>>,
     pub implicit_names: Vec<String>,
     /// Key-changing and merge nodes, with the repartitions below them that may become one.
@@ -153,7 +152,6 @@ impl Graph {
         let root = GraphNode::new("root", Kind::Plain, |_, _| Ok(()));
         Self {
             nodes: vec![root],
-            application_id: String::new(),
             copartitioned: vec![],
             implicit_names: vec![],
             key_changers: vec![],
@@ -279,7 +277,7 @@ impl Graph {
 
     /// Writes the nodes in the order of their numbers, parents before children.
     pub fn write(&mut self, topology: &mut Topology) -> Result<(), Error> {
-        let mut queue = std::collections::BTreeSet::from([(self.nodes[ROOT].priority, ROOT)]);
+        let mut queue = BTreeSet::from([(self.nodes[ROOT].priority, ROOT)]);
         let relaxed = self.nodes_above_relaxed_joins();
         while let Some((_, id)) = queue.pop_first() {
             let ready = self.nodes[id].parents.iter().all(|&parent| self.nodes[parent].written);

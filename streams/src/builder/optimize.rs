@@ -7,6 +7,15 @@ use millstream_topology::{Error, ErrorKind};
 use super::graph::{Graph, GraphNode, Kind, NodeId, ROOT, RepartitionNames};
 
 /// Which rewrites are allowed.
+///
+/// ```
+/// use millstream::{Optimization, StreamsBuilder, TopologyConfig};
+///
+/// let optimization = Optimization { reuse_ktable_source_topics: true, ..Optimization::NONE };
+/// let builder = StreamsBuilder::with_config(TopologyConfig { optimization, ..TopologyConfig::default() });
+/// builder.table::<String, i64>("prices").to_stream().to("changes");
+/// assert_ne!(Optimization::ALL, Optimization::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Optimization {
     /// A table's source topic is its changelog.

@@ -27,6 +27,17 @@ pub(crate) type Initializer<A> = Arc<dyn Fn() -> A + Send + Sync>;
 ///
 /// **Law.** Each record goes to its own stream's aggregator; all write to one store. Handles of one cogroup are one: what is added to one
 /// of them is added to all.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key();
+/// let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+/// both.aggregate(|| 0).to_stream().to("sums");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # driver.input_topic("paid").pipe("a".to_string(), 5i64, 0)?; driver.input_topic("notes").pipe("a".to_string(), "late".to_string(), 0)?;
+/// assert_eq!(driver.output_topic::<String, i64>("sums").read_values()?, [5, 4]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct CogroupedKStream<K: Data<Present = K>, A: Data> {
     inputs: Rc<RefCell<Vec<Rc<dyn Input<K, A>>>>>,
     key: Option<SerdeRef<K>>,
@@ -67,6 +78,14 @@ impl<L: Data, V: Data> KGroupedStream<L, V> {
 
 impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
     /// Adds a grouped stream with its aggregator; one that is there already gets a new aggregator.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key();
+    /// paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1).aggregate(|| 0);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cogroup<L: Data<Present = K>, V: Data>(
         &self,
         grouped: &KGroupedStream<L, V>,
@@ -83,6 +102,14 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
     }
 
     /// Folds the records of all streams into one table; an aggregate of `None` deletes the row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// both.aggregate(|| 0).to_stream().to("sums");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate(&self, initializer: impl Fn() -> A + Send + Sync + 'static) -> KTable<K, A::Present>
     where
         A: DefaultSerde,
@@ -91,6 +118,14 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// both.aggregate_with(|| 0, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate_with(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -103,6 +138,14 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
 
     /// Aggregates by key and window: [`TimeWindows`](crate::TimeWindows), [`SlidingWindows`](crate::SlidingWindows),
     /// [`UnlimitedWindows`](crate::UnlimitedWindows) or [`SessionWindows`](crate::SessionWindows). Results are sent at every update.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// both.windowed_by(TimeWindows::of_size_with_no_grace(60_000)).aggregate(|| 0);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn windowed_by<W: WindowDefinition>(&self, windows: W) -> W::Cogrouped<K, A> {
         if let Err(text) = windows.check() {
             self.builder.graph.borrow_mut().fail(ErrorKind::IllegalArgument, format!("cogroup: {text}"));

@@ -13,6 +13,14 @@ use crate::{
 
 /// A cogroup in [`TimeWindows`](crate::TimeWindows), [`SlidingWindows`](crate::SlidingWindows) or
 /// [`UnlimitedWindows`](crate::UnlimitedWindows).
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+/// both.windowed_by(SlidingWindows::of_time_difference_with_no_grace(60_000)).aggregate(|| 0).to_stream().to("sums");
+/// # builder.build()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub struct TimeWindowedCogroupedKStream<K: Data<Present = K>, A: Data> {
     cogrouped: CogroupedKStream<K, A>,
     kind: TimeKind,
@@ -30,6 +38,14 @@ impl<K: Data<Present = K>, A: Data> TimeWindowedCogroupedKStream<K, A> {
     }
 
     /// Folds the records of all streams in each window; an aggregate of `None` deletes the row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// both.windowed_by(TimeWindows::of_size_with_no_grace(60_000)).aggregate(|| 0).to_stream().to("sums");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate(&self, initializer: impl Fn() -> A + Send + Sync + 'static) -> KTable<Windowed<K>, A::Present>
     where
         A: DefaultSerde,
@@ -38,6 +54,14 @@ impl<K: Data<Present = K>, A: Data> TimeWindowedCogroupedKStream<K, A> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// both.windowed_by(TimeWindows::of_size_with_no_grace(60_000)).aggregate_with(|| 0, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate_with(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -55,6 +79,15 @@ impl<K: Data<Present = K>, A: Data> TimeWindowedCogroupedKStream<K, A> {
 }
 
 /// A cogroup in [`SessionWindows`].
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+/// let sessions = both.windowed_by(SessionWindows::of_inactivity_gap_with_no_grace(60_000));
+/// sessions.aggregate(|| 0, |_, one, other| one + other).to_stream().to("sums");
+/// # builder.build()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub struct SessionWindowedCogroupedKStream<K: Data<Present = K>, A: Data> {
     cogrouped: CogroupedKStream<K, A>,
     windows: SessionWindows,
@@ -73,6 +106,15 @@ impl<K: Data<Present = K>, A: Data> SessionWindowedCogroupedKStream<K, A> {
 
     /// Folds the records of all streams in each session; `merger` unites the aggregates of sessions that become one. An aggregate of
     /// `None` deletes the row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// let sessions = both.windowed_by(SessionWindows::of_inactivity_gap_with_no_grace(60_000));
+    /// sessions.aggregate(|| 0, |_, one, other| one + other);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -85,6 +127,15 @@ impl<K: Data<Present = K>, A: Data> SessionWindowedCogroupedKStream<K, A> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let paid = builder.stream::<String, i64>("paid").group_by_key(); let notes = builder.stream::<String, String>("notes").group_by_key(); let both = paid.cogroup(|_, paid, sum: i64| sum + paid).cogroup(&notes, |_, _, sum| sum - 1);
+    /// let sessions = both.windowed_by(SessionWindows::of_inactivity_gap_with_no_grace(60_000));
+    /// sessions.aggregate_with(|| 0, |_, one, other| one + other, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate_with(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

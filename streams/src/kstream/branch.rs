@@ -14,6 +14,22 @@ use crate::{
 type Predicates<K, V> = Vec<Arc<dyn Fn(&K, &V) -> bool + Send + Sync>>;
 
 /// A stream in the middle of a split.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// # let orders = builder.stream::<String, i64>("orders");
+/// let parts = orders
+///     .split_named(Named::new("orders-"))
+///     .branch(|_, amount| *amount > 100, Branched::new().name("large"))
+///     .default_branch(Branched::new().name("small"));
+/// parts["orders-large"].to("large");
+/// parts["orders-small"].to("small");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # let input = driver.input_topic("orders"); input.pipe("a".to_string(), 50i64, 0)?; input.pipe("b".to_string(), 200, 0)?;
+/// assert_eq!(driver.output_topic::<String, i64>("large").read_values()?, [200]);
+/// assert_eq!(driver.output_topic::<String, i64>("small").read_values()?, [50]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct BranchedKStream<K: Data, V: Data> {
     source: KStream<K, V>,
     splitter: NodeId,
@@ -24,11 +40,29 @@ pub struct BranchedKStream<K: Data, V: Data> {
 
 impl<K: Data, V: Data> KStream<K, V> {
     /// Begins a split.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// let parts = orders.split().branch(|_, amount| *amount > 100, Branched::new()).no_default_branch();
+    /// assert_eq!(parts.keys().collect::<Vec<_>>(), ["KSTREAM-BRANCH-00000000011"]);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn split(&self) -> BranchedKStream<K, V> {
         self.split_as(None)
     }
 
     /// The same, named: the names of branches begin with this one.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// let parts = orders.split_named(Named::new("by-size-")).default_branch(Branched::new());
+    /// assert!(parts.contains_key("by-size-0"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn split_named(&self, named: Named) -> BranchedKStream<K, V> {
         self.split_as(Some(&named))
     }
@@ -53,6 +87,17 @@ impl<K: Data, V: Data> KStream<K, V> {
 
 impl<K: Data, V: Data> BranchedKStream<K, V> {
     /// A branch for the records of which `predicate` holds and no branch before took.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders
+    ///     .split()
+    ///     .branch(|_, amount| *amount > 100, Branched::new().with_consumer(|large| large.to("large")))
+    ///     .no_default_branch();
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn branch(mut self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static, branched: Branched<K, V>) -> Self {
         self.plan.borrow_mut().0.push(Arc::new(predicate));
         let index = self.plan.borrow().0.len();
@@ -61,12 +106,30 @@ impl<K: Data, V: Data> BranchedKStream<K, V> {
     }
 
     /// A branch for all other records; the branches by name.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// let rest = orders.split().branch(|_, amount| *amount > 100, Branched::new()).default_branch(Branched::new());
+    /// assert_eq!(rest.len(), 2);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn default_branch(mut self, branched: Branched<K, V>) -> BTreeMap<String, KStream<K, V>> {
         self.add(branched, 0);
         self.branches
     }
 
     /// All other records are dropped; the branches by name.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// let large = orders.split().branch(|_, amount| *amount > 100, Branched::new()).no_default_branch();
+    /// assert_eq!(large.len(), 1);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn no_default_branch(self) -> BTreeMap<String, KStream<K, V>> {
         self.branches
     }

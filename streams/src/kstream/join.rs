@@ -31,6 +31,30 @@ pub(crate) type Joiner<K, V1, V2, R> = Arc<dyn Fn(&K, Option<&V1>, Option<&V2>) 
 
 impl<K: Data, V: Data> KStream<K, V> {
     /// Joins records of equal keys whose times are close. Records without a key or a value are dropped; a result's time is the later one.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// orders.join(&payments, |order, payment| order - payment, minute).to("owed");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?; driver.input_topic("payments").pipe("a".to_string(), 20i64, 10)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("owed").read_values()?, [30]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// Keys of different types do not compile, nor does a null that a joiner does not expect:
+    ///
+    /// ```compile_fail
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let (names, cities) = (builder.stream::<i64, String>("names"), builder.stream::<String, String>("cities"));
+    /// names.join(&cities, |name, city| format!("{name} of {city}"), JoinWindows::of_time_difference_with_no_grace(1));
+    /// ```
+    /// ```compile_fail
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let (names, cities) = (builder.stream::<i64, String>("names"), builder.stream::<i64, String>("cities"));
+    /// names.left_join(&cities, |name: &String, city: &String| format!("{name}{city}"), JoinWindows::of_time_difference_with_no_grace(1));
+    /// ```
     pub fn join<V2: DefaultSerde, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -45,6 +69,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// orders.join_with(&payments, |order, payment| order - payment, minute, StreamJoined::new().name("owed"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_with<V2: Data, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -56,6 +89,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// let text = |id: &String, order: &i64, payment: &i64| format!("{id}: {order} - {payment}");
+    /// orders.join_with_key(&payments, text, minute, StreamJoined::new());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_with_key<V2: Data, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -72,6 +115,18 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// Joins as [`join`](Self::join), and keeps a record of this stream that finds no partner: once its window and grace have passed.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// orders.left_join(&payments, |order, payment| order - payment.unwrap_or(&0), minute).to("owed");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("orders"); input.pipe("a".to_string(), 50i64, 0)?; input.pipe("b".to_string(), 7i64, 120_000)?;
+    /// // A day later, of which another order tells, nobody has paid.
+    /// assert_eq!(driver.output_topic::<String, i64>("owed").read_values()?, [50]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join<V2: DefaultSerde, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -86,6 +141,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// let owed = |order: &i64, payment: Option<&i64>| order - payment.unwrap_or(&0);
+    /// orders.left_join_with(&payments, owed, minute, StreamJoined::new().name("owed"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_with<V2: Data, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -97,6 +162,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// let text = |id: &String, order: &i64, payment: Option<&i64>| format!("{id}: {order}, {payment:?}");
+    /// orders.left_join_with_key(&payments, text, minute, StreamJoined::new());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_with_key<V2: Data, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -112,6 +187,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// Joins as [`join`](Self::join), and keeps records of both streams that find no partner.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// let text = |order: Option<&i64>, payment: Option<&i64>| format!("{order:?}, {payment:?}");
+    /// orders.outer_join(&payments, text, minute).to("both");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outer_join<V2: DefaultSerde, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -126,6 +211,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// let text = |order: Option<&i64>, payment: Option<&i64>| format!("{order:?}, {payment:?}");
+    /// orders.outer_join_with(&payments, text, minute, StreamJoined::new().name("both"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outer_join_with<V2: Data, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -137,6 +232,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let payments = builder.stream::<String, i64>("payments");
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// let text = |id: &String, order: Option<&i64>, payment: Option<&i64>| format!("{id}: {order:?}, {payment:?}");
+    /// orders.outer_join_with_key(&payments, text, minute, StreamJoined::new());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outer_join_with_key<V2: Data, R: Data>(
         &self,
         other: &KStream<K, V2>,
@@ -266,7 +371,7 @@ impl<K: Data, V: Data> KStream<K, V> {
                 topology.add_processor(&name, &[&this_join, &other_join], maker::<K, R, _, _>(merge))
             }
         };
-        let kind = Kind::StreamJoin { this_windowed: this_windowed.to_string(), other_windowed: other_windowed.to_string() };
+        let kind = Kind::StreamJoin { other_windowed: other_windowed.to_string() };
         let mut node = GraphNode::new(name.clone(), kind, write);
         node.relaxed_null_key = outer != Outer::Neither;
         let node = graph.add(&[this.node, other.node], node);

@@ -29,6 +29,18 @@ use crate::{
 ///
 /// **Law.** It is a description: every call draws a node and returns a new handle; nothing runs before the topology does. Null keys and
 /// values exist exactly where the types say `Option`.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// # let orders = builder.stream::<String, i64>("orders");
+/// let large = orders.filter(|_, amount| *amount > 100);
+/// large.map_values(|amount| format!("{amount} €")).to("texts");
+/// large.group_by_key().count().to_stream().to("counts");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # let input = driver.input_topic("orders"); input.pipe("a".to_string(), 50i64, 0)?; input.pipe("b".to_string(), 200, 0)?;
+/// assert_eq!(driver.output_topic::<String, String>("texts").read_values()?, ["200 €"]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct KStream<K: Data, V: Data> {
     pub(crate) name: Arc<str>,
     pub(crate) key: Option<SerdeRef<K::Present>>,

@@ -16,6 +16,14 @@ use crate::{
 
 impl<K: Data, V: Data> KStream<K, V> {
     /// Writes the stream to a topic of the application's own and reads it back.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.select_key(|_, amount| amount / 100).repartition().to("by-hundreds");
+    /// assert!(builder.build()?.describe().contains("-repartition"));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn repartition(&self) -> Self
     where
         K: DefaultSerde,
@@ -25,6 +33,14 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.repartition_with(Repartitioned::new().name("spread").partitions(8)).to("copy");
+    /// assert_eq!(builder.build()?.internal_topics()["spread-repartition"].partitions, Some(8));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn repartition_with(&self, repartitioned: Repartitioned<K, V>) -> Self {
         let mut graph = self.builder.graph.borrow_mut();
         if repartitioned.partitions.is_some_and(|partitions| partitions < 1) {

@@ -15,6 +15,16 @@ use crate::{
 
 impl<K: Data, V: Data> KStream<K, V> {
     /// Writes the stream to a topic.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("copy").read_values()?, [50]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to(&self, topic: &str)
     where
         K: DefaultSerde,
@@ -24,6 +34,14 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.to_with("copy", Produced::new().name("copying").partitioner(|_, _, amount, n| Some(vec![(*amount as i32) % n])));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_with(&self, topic: &str, produced: Produced<K, V>) {
         if topic.is_empty() {
             self.builder.graph.borrow_mut().fail(ErrorKind::IllegalArgument, format!("{}: the topic to write to has no name", self.name));
@@ -32,6 +50,17 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// Writes each record to the topic that `extractor` names; topics must exist.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.to_dynamic(|order, _| if order.value > 100 { "large".into() } else { "small".into() }, Produced::new());
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("orders"); input.pipe("a".to_string(), 50i64, 0)?; input.pipe("b".to_string(), 200, 0)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("large").read_values()?, [200]);
+    /// assert_eq!(driver.output_topic::<String, i64>("small").read_values()?, [50]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_dynamic(
         &self,
         extractor: impl Fn(&Record<K, V>, &TaskContext) -> Arc<str> + Send + Sync + 'static,

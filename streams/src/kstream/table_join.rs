@@ -59,6 +59,14 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let prices = builder.table::<String, i64>("prices");
+    /// orders.join_table_with(&prices, |amount, price| amount * price, Joined::new().name("priced"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_table_with<O: Data<Present = O>, R: Data>(
         &self,
         table: &KTable<K::Present, O>,
@@ -69,6 +77,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let prices = builder.table::<String, i64>("prices");
+    /// let text = |id: &String, amount: &i64, price: &i64| format!("{id}: {}", amount * price);
+    /// orders.join_table_with_key(&prices, text, Joined::new());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_table_with_key<O: Data<Present = O>, R: Data>(
         &self,
         table: &KTable<K::Present, O>,
@@ -79,6 +96,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// Joins each record with the table's row of its key, if there is one.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let prices = builder.table::<String, i64>("prices");
+    /// orders.left_join_table(&prices, |amount, price| amount * price.unwrap_or(&1)).to("priced");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("priced").read_values()?, [50]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_table<O: Data<Present = O>, R: Data>(
         &self,
         table: &KTable<K::Present, O>,
@@ -92,6 +119,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let prices = builder.table::<String, i64>("prices");
+    /// let priced = |amount: &i64, price: Option<&i64>| amount * price.unwrap_or(&1);
+    /// orders.left_join_table_with(&prices, priced, Joined::new().name("priced"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_table_with<O: Data<Present = O>, R: Data>(
         &self,
         table: &KTable<K::Present, O>,
@@ -102,6 +138,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let prices = builder.table::<String, i64>("prices");
+    /// let text = |id: &String, amount: &i64, price: Option<&i64>| format!("{id}: {amount} at {price:?}");
+    /// orders.left_join_table_with_key(&prices, text, Joined::new());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_table_with_key<O: Data<Present = O>, R: Data>(
         &self,
         table: &KTable<K::Present, O>,
@@ -181,6 +226,16 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// Joins each record with the row of the global table that `selector` names; a record without one is dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let rates = builder.global_table::<String, i64>("rates");
+    /// orders.join_global(&rates, |_, _| "USD".to_string(), |amount, rate| amount * rate).to("dollars");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("rates").pipe("USD".to_string(), 2i64, 0)?; driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("dollars").read_values()?, [100]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_global<D: Data, O: Data<Present = O>, R: Data>(
         &self,
         table: &GlobalKTable<D::Present, O>,
@@ -191,6 +246,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key, and perhaps named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let rates = builder.global_table::<String, i64>("rates");
+    /// let text = |id: &String, amount: &i64, rate: &i64| format!("{id}: {}", amount * rate);
+    /// orders.join_global_with_key(&rates, |_, _| "USD".to_string(), text, Some(Named::new("dollars")));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_global_with_key<D: Data, O: Data<Present = O>, R: Data>(
         &self,
         table: &GlobalKTable<D::Present, O>,
@@ -202,6 +266,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// Joins each record with the row of the global table that `selector` names, if there is one.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let rates = builder.global_table::<String, i64>("rates");
+    /// let dollars = |amount: &i64, rate: Option<&i64>| rate.map(|rate| amount * rate);
+    /// orders.left_join_global(&rates, |_, _| "USD".to_string(), dollars).to("dollars");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_global<D: Data, O: Data<Present = O>, R: Data>(
         &self,
         table: &GlobalKTable<D::Present, O>,
@@ -212,6 +285,15 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with a joiner that looks at the key, and perhaps named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders"); let rates = builder.global_table::<String, i64>("rates");
+    /// let text = |id: &String, amount: &i64, rate: Option<&i64>| format!("{id}: {amount} at {rate:?}");
+    /// orders.left_join_global_with_key(&rates, |_, _| "USD".to_string(), text, None);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_global_with_key<D: Data, O: Data<Present = O>, R: Data>(
         &self,
         table: &GlobalKTable<D::Present, O>,

@@ -17,6 +17,17 @@ use crate::{
 /// A table that every task sees whole, whatever its partitions: streams join it by any key.
 ///
 /// **Law.** Its topic is its changelog. It is as new as its topic, not as the stream that is joined with it.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// let rates = builder.global_table::<String, i64>("rates");
+/// let orders = builder.stream::<String, i64>("orders");
+/// orders.join_global(&rates, |_, _| "USD".to_string(), |amount, rate| amount * rate).to("dollars");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # driver.input_topic("rates").pipe("USD".to_string(), 2i64, 0)?; driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+/// assert_eq!(driver.output_topic::<String, i64>("dollars").read_values()?, [100]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct GlobalKTable<K: Data, V: Data> {
     pub(crate) view: View<K, V>,
     queryable: Option<Arc<str>>,
@@ -30,6 +41,14 @@ impl<K: Data, V: Data> Clone for GlobalKTable<K, V> {
 
 impl<K: Data, V: Data> GlobalKTable<K, V> {
     /// The name of its store, if it can be queried.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let rates = builder.global_table_with::<String, i64>("rates", Consumed::new(), Materialized::store("rates"));
+    /// assert_eq!(rates.queryable_store_name(), Some("rates"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn queryable_store_name(&self) -> Option<&str> {
         self.queryable.as_deref()
     }
@@ -37,6 +56,13 @@ impl<K: Data, V: Data> GlobalKTable<K, V> {
 
 impl StreamsBuilder {
     /// The global table that a topic's records are the changes of. A null value deletes; a record without a key is dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let rates = builder.global_table::<String, i64>("rates");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn global_table<K, V>(&self, topic: &str) -> GlobalKTable<K, V>
     where
         K: DefaultSerde + Data<Present = K>,
@@ -48,6 +74,13 @@ impl StreamsBuilder {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let rates = builder.global_table_with::<String, i64>("rates", Consumed::new().name("rates"), Materialized::store("rates"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn global_table_with<K, V>(
         &self,
         topic: &str,

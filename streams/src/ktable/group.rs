@@ -16,6 +16,17 @@ use crate::{
 impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// Groups the rows by a new key; `selector` also gives the value that the group sees. Always repartitions. A row whose new key or
     /// value is null belongs to no group.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, String>("city-of");
+    /// cities.group_by(|name, city| (city.clone(), name.clone())).count().to_stream().to("citizens");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("city-of"); input.pipe("ann".to_string(), "Ulm".to_string(), 0)?; input.pipe("ann".to_string(), "Bonn".to_string(), 1)?;
+    /// let citizens = driver.output_topic::<String, i64>("citizens").read_key_values()?;
+    /// assert_eq!(citizens, [("Ulm".to_string(), 1), ("Ulm".to_string(), 0), ("Bonn".to_string(), 1)]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn group_by<L: DefaultSerde, W: DefaultSerde>(
         &self,
         selector: impl Fn(&K, &V) -> (L, W) + Send + Sync + 'static,
@@ -27,6 +38,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let cities = builder.table::<String, String>("city-of");
+    /// cities.group_by_with(|name, city| (city.clone(), name.clone()), Grouped::new().name("by-city")).count();
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn group_by_with<L: Data, W: Data>(
         &self,
         selector: impl Fn(&K, &V) -> (L, W) + Send + Sync + 'static,

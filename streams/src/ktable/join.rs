@@ -13,6 +13,24 @@ use crate::{
 
 impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// The rows that are in both tables, joined; where `joiner` returns `None`, there is no row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// prices.join(&stock, |price, stock| price * stock).to_stream().to("worth");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("prices").pipe("a".to_string(), 50i64, 0)?; driver.input_topic("stock").pipe("a".to_string(), 3i64, 1)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("worth").read_values()?, [150]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// Rows meet by key, so keys of different types do not compile:
+    ///
+    /// ```compile_fail
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let (names, cities) = (builder.table::<i64, String>("names"), builder.table::<String, String>("cities"));
+    /// names.join(&cities, |name, city| format!("{name} of {city}"));
+    /// ```
     pub fn join<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -22,6 +40,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// prices.join_named(&stock, |price, stock| price * stock, Named::new("worth"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_named<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -32,6 +58,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options; always stored.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// prices.join_with(&stock, |price, stock| price * stock, Materialized::store("worth"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn join_with<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -42,6 +76,16 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// All rows of this table, each joined with the other table's row of that key if there is one.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// prices.left_join(&stock, |price, stock| price * stock.unwrap_or(&0)).to_stream().to("worth");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("prices").pipe("a".to_string(), 50i64, 0)?; driver.input_topic("stock").pipe("a".to_string(), 3i64, 1)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("worth").read_values()?, [0, 150]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -51,6 +95,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// prices.left_join_named(&stock, |price, stock| price * stock.unwrap_or(&0), Named::new("worth"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_named<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -61,6 +113,14 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options; always stored.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// prices.left_join_with(&stock, |price, stock| price * stock.unwrap_or(&0), Materialized::store("worth"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn left_join_with<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -71,6 +131,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The rows of either table, joined; at least one side is there.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// let text = |price: Option<&i64>, stock: Option<&i64>| format!("{price:?}, {stock:?}");
+    /// prices.outer_join(&stock, text).to_stream().to("both");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outer_join<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -80,6 +149,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// let text = |price: Option<&i64>, stock: Option<&i64>| format!("{price:?}, {stock:?}");
+    /// prices.outer_join_named(&stock, text, Named::new("both"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outer_join_named<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,
@@ -90,6 +168,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options; always stored.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices"); let stock = builder.table::<String, i64>("stock");
+    /// let text = |price: Option<&i64>, stock: Option<&i64>| format!("{price:?}, {stock:?}");
+    /// prices.outer_join_with(&stock, text, Materialized::store("both"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outer_join_with<O: Data<Present = O>, R: Data>(
         &self,
         other: &KTable<K, O>,

@@ -26,6 +26,16 @@ use crate::builder::{StreamsBuilder, graph::NodeId};
 ///
 /// **Law.** Its rows are present: a row whose value is null is a row that is not there, and [`to_stream`](Self::to_stream) shows its
 /// deletion as `None`. It may exist only as changes that pass; it is stored where the program needs it stored, or says so.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// let prices = builder.table::<String, i64>("prices");
+/// prices.filter(|_, price| *price < 100).to_stream().to("cheap");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # driver.input_topic("prices").pipe("a".to_string(), 50i64, 0)?;
+/// assert_eq!(driver.output_topic::<String, Option<i64>>("cheap").read_values()?, [Some(50)]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct KTable<K: Data, V: Data> {
     pub(crate) name: Arc<str>,
     pub(crate) key: Option<SerdeRef<K>>,
@@ -54,6 +64,15 @@ impl<K: Data, V: Data> Clone for KTable<K, V> {
 
 impl<K: Data, V: Data> KTable<K, V> {
     /// The name of its store, if it can be queried.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let prices = builder.table_with::<String, i64>("prices", Consumed::new(), Materialized::store("prices"));
+    /// assert_eq!(prices.queryable_store_name(), Some("prices"));
+    /// assert_eq!(prices.map_values(|price| price * 2).queryable_store_name(), None);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn queryable_store_name(&self) -> Option<&str> {
         self.queryable.as_deref()
     }

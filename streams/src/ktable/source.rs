@@ -95,6 +95,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> TableNode<K, V> for TableSource
 
 impl StreamsBuilder {
     /// The table that a topic's records are the changes of. A null value deletes; a record without a key is dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// builder.table::<String, i64>("prices").to_stream().to("changes");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("prices").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.output_topic::<String, Option<i64>>("changes").read_values()?, [Some(50)]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn table<K, V>(&self, topic: &str) -> KTable<K, V>
     where
         K: DefaultSerde + Data<Present = K>,
@@ -106,6 +115,14 @@ impl StreamsBuilder {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// let (topic, rows) = (Consumed::new().name("prices"), Materialized::store("prices").caching(false));
+    /// let prices = builder.table_with::<String, i64>("prices", topic, rows);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn table_with<K, V>(&self, topic: &str, consumed: Consumed<Option<K>, Option<V>>, materialized: Materialized<K, V>) -> KTable<K, V>
     where
         K: Data<Present = K>,
@@ -153,6 +170,16 @@ impl StreamsBuilder {
 
 impl<K: Data, V: Data> KStream<K, V> {
     /// The table that this stream's records are the changes of. A null value deletes; a record without a key is dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.to_table().to_stream().to("newest");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.output_topic::<String, Option<i64>>("newest").read_values()?, [Some(50)]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_table(&self) -> KTable<K::Present, V::Present>
     where
         K: DefaultSerde,
@@ -164,6 +191,14 @@ impl<K: Data, V: Data> KStream<K, V> {
     }
 
     /// The same, with options; the node is named by [`Materialized::name`].
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream::<String, i64>("orders");
+    /// orders.to_table_with(Materialized::store("newest"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_table_with(&self, materialized: Materialized<K::Present, V::Present>) -> KTable<K::Present, V::Present> {
         let named = materialized.node_name.clone().map(Named);
         self.to_table_as(named.as_ref(), materialized)

@@ -46,6 +46,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with the serdes of what waits.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// let slow = Suppressed::until_time_limit(60_000, EagerBufferConfig::max_records(1_000));
+    /// prices.suppress_with(slow, String::default_serde(), i64::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn suppress_with(&self, suppressed: Suppressed<K>, key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
         let Suppressed { name: given, wait_ms, time_of, buffer: bounds } = suppressed;
         let mut graph = self.builder.graph.borrow_mut();

@@ -14,16 +14,42 @@ use crate::{
 
 impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// The table's changes: each row's new value, or `None` where a row was deleted.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.to_stream().to("changes");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic::<String, Option<i64>>("prices"); input.pipe("a".to_string(), Some(50), 0)?; input.pipe("a".to_string(), None, 1)?;
+    /// assert_eq!(driver.output_topic::<String, Option<i64>>("changes").read_values()?, [Some(50), None]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         self.to_stream_as(None)
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.to_stream_named(Named::new("changes")).to("changes");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_stream_named(&self, named: Named) -> KStream<K, Option<V>> {
         self.to_stream_as(Some(&named))
     }
 
     /// The same, with another key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.to_stream_with_key(|id, price| format!("{id}-{price:?}")).to("changes");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_stream_with_key<L: Data>(&self, selector: impl Fn(&K, &Option<V>) -> L + Send + Sync + 'static) -> KStream<L, Option<V>> {
         self.to_stream().select_key(selector)
     }

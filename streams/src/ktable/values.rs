@@ -13,31 +13,85 @@ use crate::{
 
 impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     /// Keeps the rows for which `predicate` holds; a row for which it no longer holds is deleted.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.filter(|_, price| *price < 100).to_stream().to("cheap");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("prices"); input.pipe("a".to_string(), 50i64, 0)?; input.pipe("a".to_string(), 200i64, 1)?;
+    /// // The row no longer holds: it is deleted.
+    /// assert_eq!(driver.output_topic::<String, Option<i64>>("cheap").read_values()?, [Some(50), None]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         self.filter_as(predicate, None, None)
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.filter_named(Named::new("cheap"), |_, price| *price < 100);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn filter_named(&self, named: Named, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         self.filter_as(predicate, Some(&named.0), None)
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.filter_with(|_, price| *price < 100, Materialized::store("cheap"));
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("prices").pipe("a".to_string(), 50i64, 0)?;
+    /// let cheap: store::TimestampedKeyValueStore<String, i64> = driver.store("cheap").expect("it is there");
+    /// assert_eq!(cheap.get(&"a".to_string())?.map(|row| row.value), Some(50));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn filter_with(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static, materialized: Materialized<K, V>) -> Self {
         self.filter_as(predicate, materialized.node_name.as_deref(), Some(&materialized))
     }
 
     /// Keeps the rows for which `predicate` does not hold.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.filter_not(|_, price| *price < 100).to_stream().to("dear");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn filter_not(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         self.filter_as(move |key, value| !predicate(key, value), None, None)
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.filter_not_named(Named::new("dear"), |_, price| *price < 100);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn filter_not_named(&self, named: Named, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         self.filter_as(move |key, value| !predicate(key, value), Some(&named.0), None)
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.filter_not_with(|_, price| *price < 100, Materialized::store("dear"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn filter_not_with(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static, materialized: Materialized<K, V>) -> Self {
         self.filter_as(move |key, value| !predicate(key, value), materialized.node_name.as_deref(), Some(&materialized))
     }
@@ -81,21 +135,55 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// Replaces the value of each row; where `mapper` returns `None`, there is no row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.map_values(|price| (*price < 100).then_some(price * 2)).to_stream().to("twice");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("prices"); input.pipe("a".to_string(), 50i64, 0)?; input.pipe("a".to_string(), 200i64, 1)?;
+    /// assert_eq!(driver.output_topic::<String, Option<i64>>("twice").read_values()?, [Some(100), None]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn map_values<W: Data>(&self, mapper: impl Fn(&V) -> W + Send + Sync + 'static) -> KTable<K, W::Present> {
         self.map_values_as(move |_, value| mapper(value), None, None)
     }
 
     /// The same, looking at the key.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.map_values_with_key(|id, price| format!("{id}: {price}"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn map_values_with_key<W: Data>(&self, mapper: impl Fn(&K, &V) -> W + Send + Sync + 'static) -> KTable<K, W::Present> {
         self.map_values_as(mapper, None, None)
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.map_values_named(Named::new("texts"), |id, price| format!("{id}: {price}"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn map_values_named<W: Data>(&self, named: Named, mapper: impl Fn(&K, &V) -> W + Send + Sync + 'static) -> KTable<K, W::Present> {
         self.map_values_as(mapper, Some(&named.0), None)
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// prices.map_values_with(|id, price| format!("{id}: {price}"), Materialized::store("texts"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn map_values_with<W: Data>(
         &self,
         mapper: impl Fn(&K, &V) -> W + Send + Sync + 'static,
@@ -164,6 +252,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, named.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// let same = || |_: &mut TaskContext, _: &String, price: Option<&i64>| Ok(price.copied());
+    /// prices.transform_values_named(Named::new("same"), same, &[]);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn transform_values_named<T: ValueTransformerWithKey<K, V>>(
         &self,
         named: Named,
@@ -174,6 +271,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let prices = builder.table::<String, i64>("prices");
+    /// let same = || |_: &mut TaskContext, _: &String, price: Option<&i64>| Ok(price.copied());
+    /// prices.transform_values_with(same, &[], Materialized::store("same"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn transform_values_with<T: ValueTransformerWithKey<K, V>>(
         &self,
         supplier: impl Fn() -> T + Send + Sync + 'static,

@@ -25,6 +25,29 @@ pub(crate) trait Aggregate<K, V, A>: Send + Sync + 'static {
 }
 
 /// A type to count in: any integer, or one of your own.
+///
+/// ```
+/// use millstream::{Counter, StreamsBuilder, data};
+///
+/// #[derive(Clone)]
+/// struct Tally(String);
+/// data!(Tally);
+/// impl Counter for Tally {
+///     fn zero() -> Self {
+///         Self(String::new())
+///     }
+///     fn up(self) -> Self {
+///         Self(self.0 + "|")
+///     }
+///     fn down(self) -> Self {
+///         Self(self.0[1..].to_string())
+///     }
+///     fn plus(self, other: Self) -> Self {
+///         Self(self.0 + &other.0)
+///     }
+/// }
+/// assert_eq!(Tally::zero().up().up().down().0, "|");
+/// ```
 pub trait Counter: Data<Present = Self> {
     /// The count of nothing.
     fn zero() -> Self;

@@ -13,4 +13,8 @@ impl<K: Data, V: Data, F: Fn(&K, &V) -> bool + 'static> Node<K, V> for Filter<K,
     fn process(&mut self, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
         if (self.predicate)(&record.key, &record.value) { self.children.forward(context, record) } else { Ok(()) }
     }
+
+    fn is_fixed_key(&self) -> bool {
+        true
+    }
 }

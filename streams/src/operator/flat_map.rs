@@ -39,4 +39,8 @@ where
         }
         Ok(())
     }
+
+    fn is_fixed_key(&self) -> bool {
+        true
+    }
 }

@@ -14,6 +14,10 @@ impl<K: Data, V: Data, F: Fn(&K, &V) + 'static> Node<K, V> for Peek<K, V, F> {
         (self.action)(&record.key, &record.value);
         self.children.forward(context, record)
     }
+
+    fn is_fixed_key(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) struct ForEach<F>(pub Arc<F>);

@@ -27,4 +27,8 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V) -> W + 'static> Node<K, V> for Map
         let value = (self.mapper)(&record.key, &record.value);
         self.children.forward(context, record.with_value(value))
     }
+
+    fn is_fixed_key(&self) -> bool {
+        true
+    }
 }

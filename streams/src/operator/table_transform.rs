@@ -23,6 +23,31 @@ use crate::{
 /// Turns the values of a table into others, with whatever state it needs (KIP-292).
 ///
 /// A closure `|context: &mut TaskContext, key: &K, value: Option<&V>| Ok(result)` is one.
+///
+/// ```
+/// use millstream::{Error, StreamsBuilder, TaskContext, TransformerContext, ValueTransformerWithKey, store::KeyValueStore};
+///
+/// /// Numbers the changes of all rows.
+/// #[derive(Default)]
+/// struct Number(Option<KeyValueStore<String, i64>>);
+/// impl ValueTransformerWithKey<String, String> for Number {
+///     type Output = String;
+///     fn init(&mut self, context: &mut TransformerContext<'_>) -> Result<(), Error> {
+///         self.0 = Some(context.store("numbers")?);
+///         Ok(())
+///     }
+///     fn transform(&mut self, context: &mut TaskContext, key: &String, value: Option<&String>) -> Result<String, Error> {
+///         let numbers = self.0.as_ref().expect("init comes first");
+///         let number = numbers.get(key)?.unwrap_or(0) + 1;
+///         numbers.put(context, key, Some(&number))?;
+///         Ok(format!("{value:?} #{number}"))
+///     }
+/// }
+/// let builder = StreamsBuilder::new();
+/// builder.add_state_store(KeyValueStore::<String, i64>::in_memory("numbers"));
+/// builder.table::<String, String>("texts").transform_values(Number::default, &["numbers"]);
+/// assert!(builder.build().is_ok());
+/// ```
 pub trait ValueTransformerWithKey<K, V>: 'static {
     /// What it returns; `None` deletes the row.
     type Output: Data;

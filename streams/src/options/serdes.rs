@@ -31,3 +31,18 @@ impl<T> SerdeChoice<T> {
         self.chosen.as_ref().or(carried).or(self.fallback.as_ref()).cloned()
     }
 }
+
+/// The methods that override one serde of an options type.
+macro_rules! serde_options {
+    ($options:ident<$($type:ident),+>: $($method:ident of $what:literal $field:ident $of:ident),+) => {
+        impl<$($type: Data),+> $options<$($type),+> {
+            $(
+                #[doc = concat!("Overrides the serde of ", $what, ": neither that of the stream nor that of the type is used.")]
+                pub fn $method(self, serde: SerdeRef<$of::Present>) -> Self {
+                    Self { $field: SerdeChoice::chosen(serde), ..self }
+                }
+            )+
+        }
+    };
+}
+pub(super) use serde_options;

@@ -5,6 +5,15 @@ use millstream_topology::{Error, Headers, Record};
 use super::{Processor, ProcessorContext, Schedule};
 
 /// A record whose key stays as it is: nothing makes one but the stream.
+///
+/// ```
+/// use millstream::FixedKeyRecord;
+///
+/// fn doubled(order: FixedKeyRecord<String, i64>) -> FixedKeyRecord<String, i64> {
+///     let twice = order.value() * 2;
+///     order.with_value(twice)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct FixedKeyRecord<K, V>(pub(crate) Record<K, V>);
 
@@ -46,12 +55,25 @@ impl<K, V> FixedKeyRecord<K, V> {
 }
 
 /// What a fixed-key processor sees of its task.
+///
+/// ```
+/// use millstream::{Error, FixedKeyContext, FixedKeyRecord};
+///
+/// fn to_one_child(context: &mut FixedKeyContext<'_, '_, String, i64>, order: FixedKeyRecord<String, i64>) -> Result<(), Error> {
+///     context.forward_to(if *order.value() > 100 { "large" } else { "small" }, order)
+/// }
+/// ```
 pub struct FixedKeyContext<'a, 'b, K, V>(pub(crate) &'a mut ProcessorContext<'b, K, V>);
 
 impl<K: Clone + 'static, V: Clone + 'static> FixedKeyContext<'_, '_, K, V> {
     /// Pushes a record through all children, depth first.
     pub fn forward(&mut self, record: FixedKeyRecord<K, V>) -> Result<(), Error> {
         self.0.forward(record.0)
+    }
+
+    /// Pushes a record through the child of that name.
+    pub fn forward_to(&mut self, child: &str, record: FixedKeyRecord<K, V>) -> Result<(), Error> {
+        self.0.forward_to(child, record.0)
     }
 }
 
@@ -69,6 +91,23 @@ impl<K, V> std::ops::DerefMut for FixedKeyContext<'_, '_, K, V> {
 }
 
 /// A processor that cannot change the key.
+///
+/// ```
+/// # use millstream::*;
+/// struct Length;
+/// impl FixedKeyProcessor<String, String, i64> for Length {
+///     fn process(&mut self, context: &mut FixedKeyContext<'_, '_, String, i64>, text: FixedKeyRecord<String, String>) -> Result<(), Error> {
+///         let length = text.value().len() as i64;
+///         context.forward(text.with_value(length))
+///     }
+/// }
+/// let builder = StreamsBuilder::new();
+/// builder.stream::<String, String>("texts").process_values(|| Length, &[]).to("lengths");
+/// let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// driver.input_topic("texts").pipe("a".to_string(), "four".to_string(), 0)?;
+/// assert_eq!(driver.output_topic::<String, i64>("lengths").read_values()?, [4]);
+/// # Ok::<(), Error>(())
+/// ```
 pub trait FixedKeyProcessor<K, VIn, VOut>: 'static {
     /// Called once before the first record.
     fn init(&mut self, _: &mut ProcessorContext<'_, K, VOut>) -> Result<(), Error> {

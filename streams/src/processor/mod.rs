@@ -12,6 +12,7 @@ pub use fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord};
 use millstream_topology::{Error, Record};
 pub(crate) use node::ProcessorNode;
 pub use topology::ProcessorTopology;
+pub(crate) use topology::write_global_store;
 
 /// A node of the user's own: takes records, forwards records, keeps state in the stores that are connected to it.
 ///

@@ -17,12 +17,13 @@ struct Inner<P, L, W> {
     children: Children<L, W>,
     stores: StoreSet,
     schedules: Cell<usize>,
+    fixed_key: bool,
 }
 
 impl<P: 'static, L: Clone + 'static, W: Clone + 'static> ProcessorNode<P, L, W> {
-    pub fn new(processor: P, assembly: &Assembly<'_>) -> Result<Self, Error> {
+    pub fn new(processor: P, assembly: &Assembly<'_>, fixed_key: bool) -> Result<Self, Error> {
         let (children, stores) = (assembly.children()?, assembly.reachable_stores());
-        Ok(Self(Rc::new(Inner { processor: RefCell::new(processor), children, stores, schedules: Cell::new(0) })))
+        Ok(Self(Rc::new(Inner { processor: RefCell::new(processor), children, stores, schedules: Cell::new(0), fixed_key })))
     }
 
     fn call<K: 'static, V: 'static>(
@@ -73,5 +74,9 @@ impl<K: Data, V: Clone + 'static, L: Clone + 'static, W: Clone + 'static, P: Pro
     fn close(&mut self, _: &mut TaskContext) -> Result<(), Error> {
         self.0.processor.borrow_mut().close();
         Ok(())
+    }
+
+    fn is_fixed_key(&self) -> bool {
+        self.0.fixed_key
     }
 }

@@ -73,8 +73,8 @@ impl StreamsConfig {
     pub(crate) fn task(&self, partitions: std::collections::HashMap<Arc<str>, i32>) -> TaskConfig {
         TaskConfig {
             cache_max_bytes: self.cache_max_bytes / self.num_stream_threads.max(1),
-            on_deserialization_error: self.on_deserialization_error,
-            on_processing_error: self.on_processing_error,
+            on_deserialization_error: self.on_deserialization_error.clone(),
+            on_processing_error: self.on_processing_error.clone(),
             dead_letter_topic: self.dead_letter_topic.as_deref().map(Into::into),
             partitions: Arc::new(partitions),
             ..TaskConfig::new(&*self.application_id)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use millstream_topology::{
-    Data, Error, ErrorKind, Output, RawRecord, Serde, Task, TaskConfig, TaskEnv, Topology,
+    Data, Error, ErrorKind, Output, RawRecord, Serde, Task, TaskConfig, TaskContext, TaskEnv, Topology,
     store::{
         AnyStore, StoreSet,
         bytes::{RocksState, StateOptions},
@@ -19,6 +19,14 @@ use millstream_topology::{
 pub use topics::{TestInputTopic, TestOutputTopic, TestRecord};
 
 /// What a test driver is told.
+///
+/// ```
+/// use millstream::{OnError, TestDriverConfig};
+///
+/// let mut config = TestDriverConfig { start_ms: 1_700_000_000_000, ..TestDriverConfig::default() };
+/// config.task.on_processing_error = OnError::Continue;
+/// config.task.cache_max_bytes = 1_000_000;
+/// ```
 #[derive(Clone, Debug)]
 pub struct TestDriverConfig {
     /// What the task is told of the application. The record cache is off unless set here.
@@ -68,6 +76,14 @@ struct Driver {
 
 impl TopologyTestDriver {
     /// Starts a topology. Fails if a store cannot be made, or a node's `init` fails.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("orders").to("copy");
+    /// let on_disk = TestDriverConfig { rocksdb: true, ..TestDriverConfig::default() };
+    /// let driver = TopologyTestDriver::new(&builder.build()?, on_disk)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn new(topology: &Topology, config: TestDriverConfig) -> Result<Self, Error> {
         let io = |error: std::io::Error| Error::new(ErrorKind::Streams, format!("no temporary directory for stores: {error}"));
         let directory = config.rocksdb.then(tempfile::tempdir).transpose().map_err(io)?;
@@ -95,6 +111,14 @@ impl TopologyTestDriver {
     }
 
     /// An input topic with the serdes of the types.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// driver.input_topic::<String, i64>("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn input_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(
         &self,
         topic: &str,
@@ -103,16 +127,34 @@ impl TopologyTestDriver {
     }
 
     /// An input topic.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// let orders = driver.input_topic_with::<String, i64>("orders", String::default_serde(), i64::default_serde());
+    /// orders.pipe("a".to_string(), 50i64, 0)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn input_topic_with<K: Data, V: Data>(
         &self,
         topic: &str,
         key: Arc<dyn Serde<K::Present>>,
         value: Arc<dyn Serde<V::Present>>,
     ) -> TestInputTopic<K, V> {
-        TestInputTopic { driver: self.clone(), topic: topic.into(), key, value }
+        TestInputTopic { driver: self.clone(), topic: topic.into(), key, value, time: Rc::default(), auto_advance: 0 }
     }
 
     /// An output topic with the serdes of the types.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("copy").read_values()?, [50]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn output_topic<K: millstream_topology::DefaultSerde, V: millstream_topology::DefaultSerde>(
         &self,
         topic: &str,
@@ -121,6 +163,16 @@ impl TopologyTestDriver {
     }
 
     /// An output topic.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// let copies = driver.output_topic_with::<String, i64>("copy", String::default_serde(), i64::default_serde());
+    /// assert_eq!(copies.read_values()?, [50]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn output_topic_with<K: Data, V: Data>(
         &self,
         topic: &str,
@@ -131,21 +183,59 @@ impl TopologyTestDriver {
     }
 
     /// Pipes a record in bytes.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// let unreadable = RawRecord { key: Some("a".into()), value: Some("no number".into()), ..RawRecord::default() };
+    /// assert_eq!(driver.pipe_raw("orders", unreadable).unwrap_err().kind(), ErrorKind::Serialization);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn pipe_raw(&self, topic: &str, record: RawRecord) -> Result<(), Error> {
         self.0.borrow_mut().pipe(topic, record)
     }
 
+    /// The topics that were written to, those of changelogs and repartitions included, also if nothing of them is left.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// assert_eq!(driver.produced_topic_names().iter().map(|topic| &**topic).collect::<Vec<_>>(), ["out", "test-counts-changelog"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn produced_topic_names(&self) -> BTreeSet<Arc<str>> {
+        self.0.borrow().outputs.keys().cloned().collect()
+    }
+
     /// Takes all records that were written, by topic: also those of changelogs and repartition topics.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// let written = driver.drain();
+    /// assert_eq!(written["test-counts-changelog"][0].key.as_deref(), Some(&b"a"[..]));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn drain(&self) -> BTreeMap<Arc<str>, Vec<RawRecord>> {
-        let outputs = std::mem::take(&mut self.0.borrow_mut().outputs);
-        outputs
-            .into_iter()
-            .map(|(topic, records)| (topic, records.into()))
-            .filter(|(_, records): &(_, Vec<_>)| !records.is_empty())
-            .collect()
+        let mut driver = self.0.borrow_mut();
+        let left = driver.outputs.iter_mut().filter(|(_, records)| !records.is_empty());
+        left.map(|(topic, records)| (topic.clone(), records.drain(..).collect())).collect()
     }
 
     /// Moves the clock and calls the punctuators that are due.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").to("copy");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// driver.advance_wall_clock_ms(60_000)?; // calls the punctuators that are due
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn advance_wall_clock_ms(&self, by: i64) -> Result<(), Error> {
         let mut driver = self.0.borrow_mut();
         driver.clock += by;
@@ -157,22 +247,76 @@ impl TopologyTestDriver {
     }
 
     /// How many records were dropped.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// driver.input_topic::<Option<String>, i64>("orders").pipe(None, 50, 0).unwrap_err(); // the stream has no null keys
+    /// assert_eq!(driver.dropped_records(), 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn dropped_records(&self) -> u64 {
         let driver = self.0.borrow();
         driver.task.dropped_records() + driver.global.as_ref().map_or(0, Task::dropped_records)
     }
 
     /// A store by name and type, a [`KeyValueStore`](millstream_topology::store::KeyValueStore) for example.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # driver.input_topic("orders").pipe("a".to_string(), 50i64, 0)?;
+    /// let counts: store::TimestampedKeyValueStore<String, i64> = driver.store("counts").expect("it is there");
+    /// assert_eq!(counts.get(&"a".to_string())?.map(|row| row.value), Some(1));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn store<S: Clone + 'static>(&self, name: &str) -> Option<S> {
         self.any_store(name)?.typed()
     }
 
+    /// Lends the task's context, with which a test writes stores itself; a commit follows.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().reduce_with(|a, b| a + b, Materialized::store("sums")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// let sums: store::TimestampedKeyValueStore<String, i64> = driver.store("sums").expect("it is there");
+    /// driver.with_context(|context| sums.put(context, &"a".into(), Some((&100, 0))))?;
+    /// driver.input_topic::<String, i64>("orders").pipe("a".into(), 5, 1)?;
+    /// assert_eq!(driver.output_topic::<String, i64>("out").read_values()?, [105]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_context<R>(&self, act: impl FnOnce(&mut TaskContext) -> Result<R, Error>) -> Result<R, Error> {
+        let mut driver = self.0.borrow_mut();
+        let done = act(driver.task.context())?;
+        driver.commit()?;
+        Ok(done)
+    }
+
     /// A store by name.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// assert!(driver.any_store("counts").is_some() && driver.any_store("sums").is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn any_store(&self, name: &str) -> Option<Rc<dyn AnyStore>> {
         self.all_stores().into_iter().find(|store| &**store.name() == name)
     }
 
     /// All stores.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// assert_eq!(driver.all_stores().len(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn all_stores(&self) -> Vec<Rc<dyn AnyStore>> {
         let driver = self.0.borrow();
         let globals = driver.global.iter().flat_map(|global| global.stores().iter().cloned().collect::<Vec<_>>());
@@ -180,8 +324,20 @@ impl TopologyTestDriver {
     }
 
     /// Closes the nodes.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, i64>("orders").group_by_key().count_with(Materialized::<_, i64>::store("counts")).to_stream().to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// driver.close()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn close(&self) -> Result<(), Error> {
         self.0.borrow_mut().task.close()
+    }
+
+    fn queue_len(&self, topic: &str) -> usize {
+        self.0.borrow().outputs.get(topic).map_or(0, VecDeque::len)
     }
 
     fn take_output(&self, topic: &str) -> Option<RawRecord> {

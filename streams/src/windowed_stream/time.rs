@@ -59,6 +59,18 @@ impl TimeKind {
 /// **Law.** A record without a key is dropped; one without a value reaches the aggregation (and is counted), except in sliding windows. A
 /// record that comes after a window has closed does not change it, and is counted as dropped once for each such window. A row's timestamp
 /// is the highest of its records.
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// let clicks = builder.stream::<String, i64>("clicks").group_by_key();
+/// let sums = clicks.windowed_by(TimeWindows::of_size_with_no_grace(10)).reduce(|sum, n| sum + n);
+/// sums.to_stream_with_key(|window, _| window.to_string()).to("sums");
+/// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+/// # let input = driver.input_topic("clicks"); for (n, time) in [(1i64, 1), (2, 5), (3, 12)] { input.pipe("a".to_string(), n, time)?; }
+/// let sums = driver.output_topic::<String, i64>("sums").read_key_values()?;
+/// assert_eq!(sums, [("[a@0/10]".to_string(), 1), ("[a@0/10]".to_string(), 3), ("[a@10/20]".to_string(), 3)]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct TimeWindowedKStream<K: Data, V: Data> {
     grouped: KGroupedStream<K, V>,
     kind: TimeKind,
@@ -77,6 +89,16 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// When results are sent. An unlimited window never closes.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.emit_strategy(EmitStrategy::OnWindowClose).count().to_stream().to("final");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?, Default::default())?;
+    /// # let input = driver.input_topic("clicks"); for (n, time) in [(1i64, 1), (2, 5), (3, 12)] { input.pipe("a".to_string(), n, time)?; }
+    /// assert_eq!(driver.output_topic::<Windowed<String>, i64>("final").read_values()?, [2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn emit_strategy(self, emit: EmitStrategy) -> Self {
         if emit == EmitStrategy::OnWindowClose && matches!(self.kind, TimeKind::Unlimited(_)) {
             let text = format!("{}: an unlimited window never closes: emit on update", self.grouped.stream.name);
@@ -86,11 +108,27 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// How many records there are of each key in each window.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.count().to_stream().to("counts");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count(&self) -> KTable<Windowed<K::Present>, i64> {
         self.count_as(i64::default_serde())
     }
 
     /// The same, with options; in any type that can count.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.count_with(Materialized::<_, i64>::store("counts"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_with<C: Counter>(&self, materialized: Materialized<K::Present, C>) -> KTable<Windowed<K::Present>, C> {
         if materialized.store_name.is_none() && !matches!(self.kind, TimeKind::Sliding(_)) {
             // Kafka Streams spends a number here, and names of later nodes depend on it.
@@ -100,16 +138,40 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// The same, with a named node.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.count_named(Named::new("counting"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_named(&self, named: Named) -> KTable<Windowed<K::Present>, i64> {
         self.count_as_named(named, i64::default_serde())
     }
 
     /// The same as [`count`](Self::count) in another type that can count, also as far as generated names go.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.count_as(i32::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_as<C: Counter>(&self, value: SerdeRef<C>) -> KTable<Windowed<K::Present>, C> {
         self.do_count(Materialized::with_value(value))
     }
 
     /// The same, with a named node.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.count_as_named(Named::new("counting"), i32::default_serde());
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn count_as_named<C: Counter>(&self, named: Named, value: SerdeRef<C>) -> KTable<Windowed<K::Present>, C> {
         self.do_count(Materialized::with_value(value).name(named.0))
     }
@@ -119,6 +181,14 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// Combines the values of each key in each window, beginning with the first; `None` deletes the row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.reduce(|most, n| *most.max(n)).to_stream().to("most");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn reduce<R>(&self, reducer: impl Fn(&V::Present, &V) -> R + Send + Sync + 'static) -> KTable<Windowed<K::Present>, V::Present>
     where
         R: Data<Present = V::Present>,
@@ -127,6 +197,14 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.reduce_with(|most, n| *most.max(n), Materialized::store("most").retention_ms(86_400_000));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn reduce_with<R>(
         &self,
         reducer: impl Fn(&V::Present, &V) -> R + Send + Sync + 'static,
@@ -139,6 +217,14 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// Folds the values of each key in each window into an aggregate, beginning with `initializer`; an aggregate of `None` deletes the row.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.aggregate(String::new, |_, n, text| format!("{text}{n};")).to_stream().to("texts");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate<A: DefaultSerde>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -148,6 +234,14 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let clicks = builder.stream::<String, i64>("clicks").group_by_key().windowed_by(TimeWindows::of_size_with_no_grace(10));
+    /// clicks.aggregate_with(|| 0, |_, n, sum: i64| sum + n, Materialized::store("sums"));
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn aggregate_with<A: Data>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

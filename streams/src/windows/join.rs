@@ -18,26 +18,52 @@ pub struct JoinWindows {
 
 impl JoinWindows {
     /// At most so many milliseconds apart; a record that comes later than its window is not waited for.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let minute = JoinWindows::of_time_difference_with_no_grace(60_000);
+    /// assert_eq!(minute.size_ms(), 120_000);
+    /// ```
     pub fn of_time_difference_with_no_grace(difference_ms: i64) -> Self {
         Self::of_time_difference_and_grace(difference_ms, 0)
     }
 
     /// At most so many milliseconds apart; records may come `grace_ms` late before their partners are given up.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let minute = JoinWindows::of_time_difference_and_grace(60_000, 5_000);
+    /// ```
     pub fn of_time_difference_and_grace(difference_ms: i64, grace_ms: i64) -> Self {
         Self { before_ms: difference_ms, after_ms: difference_ms, grace_ms }
     }
 
     /// The other record may be so much earlier; negative: it must be later.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let later_only = JoinWindows::of_time_difference_with_no_grace(60_000).before(0);
+    /// ```
     pub fn before(self, before_ms: i64) -> Self {
         Self { before_ms, ..self }
     }
 
     /// The other record may be so much later; negative: it must be earlier.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let earlier_only = JoinWindows::of_time_difference_with_no_grace(60_000).after(0);
+    /// ```
     pub fn after(self, after_ms: i64) -> Self {
         Self { after_ms, ..self }
     }
 
     /// From the earliest to the latest partner, in milliseconds.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// assert_eq!(JoinWindows::of_time_difference_with_no_grace(10).after(5).size_ms(), 15);
+    /// ```
     pub fn size_ms(&self) -> i64 {
         self.before_ms + self.after_ms
     }

@@ -22,6 +22,14 @@ use crate::{
 };
 
 /// When a windowed aggregation sends its results (KIP-825).
+///
+/// ```
+/// # use millstream::*; let builder = StreamsBuilder::new();
+/// let clicks = builder.stream::<String, i64>("clicks").group_by_key();
+/// clicks.windowed_by(TimeWindows::of_size_with_no_grace(60_000)).emit_strategy(EmitStrategy::OnWindowClose).count();
+/// # builder.build()?;
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EmitStrategy {
     /// At every update.
@@ -32,6 +40,14 @@ pub enum EmitStrategy {
 }
 
 /// A definition of windows, which [`KGroupedStream::windowed_by`] and [`CogroupedKStream::windowed_by`] take.
+///
+/// ```
+/// use millstream::{KGroupedStream, TimeWindowedKStream, TimeWindows, WindowDefinition};
+///
+/// fn windows<K: millstream::Data, V: millstream::Data, W: WindowDefinition>(clicks: &KGroupedStream<K, V>, of: W) -> W::Stream<K, V> {
+///     clicks.windowed_by(of)
+/// }
+/// ```
 pub trait WindowDefinition: Sized {
     /// What a grouped stream becomes.
     type Stream<K: Data, V: Data>;

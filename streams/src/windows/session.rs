@@ -16,11 +16,21 @@ pub struct SessionWindows {
 
 impl SessionWindows {
     /// Sessions that end when nothing has come for `gap_ms`.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let visits = SessionWindows::of_inactivity_gap_with_no_grace(1_800_000);
+    /// ```
     pub fn of_inactivity_gap_with_no_grace(gap_ms: i64) -> Self {
         Self::of_inactivity_gap_and_grace(gap_ms, 0)
     }
 
     /// The same; they close `grace_ms` later.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let visits = SessionWindows::of_inactivity_gap_and_grace(1_800_000, 60_000);
+    /// ```
     pub fn of_inactivity_gap_and_grace(gap_ms: i64, grace_ms: i64) -> Self {
         Self { gap_ms, grace_ms }
     }

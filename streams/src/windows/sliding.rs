@@ -16,11 +16,21 @@ pub struct SlidingWindows {
 
 impl SlidingWindows {
     /// Windows of records that are at most `time_difference_ms` apart, and that close at their end.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let last_minute = SlidingWindows::of_time_difference_with_no_grace(60_000);
+    /// ```
     pub fn of_time_difference_with_no_grace(time_difference_ms: i64) -> Self {
         Self::of_time_difference_and_grace(time_difference_ms, 0)
     }
 
     /// The same; they close `grace_ms` after their end.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let last_minute = SlidingWindows::of_time_difference_and_grace(60_000, 5_000);
+    /// ```
     pub fn of_time_difference_and_grace(time_difference_ms: i64, grace_ms: i64) -> Self {
         Self { time_difference_ms, grace_ms }
     }

@@ -21,16 +21,31 @@ pub struct TimeWindows {
 
 impl TimeWindows {
     /// Tumbling windows of `size_ms` that close at their end.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let minutes = TimeWindows::of_size_with_no_grace(60_000);
+    /// ```
     pub fn of_size_with_no_grace(size_ms: i64) -> Self {
         Self::of_size_and_grace(size_ms, 0)
     }
 
     /// Tumbling windows of `size_ms` that close `grace_ms` after their end.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let minutes = TimeWindows::of_size_and_grace(60_000, 5_000);
+    /// ```
     pub fn of_size_and_grace(size_ms: i64, grace_ms: i64) -> Self {
         Self { size_ms, advance_ms: size_ms, grace_ms }
     }
 
     /// Begins a window every `advance_ms`: more than 0, and at most the size.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let every_second = TimeWindows::of_size_with_no_grace(60_000).advance_by(1_000);
+    /// ```
     pub fn advance_by(self, advance_ms: i64) -> Self {
         Self { advance_ms, ..self }
     }

@@ -14,11 +14,21 @@ pub struct UnlimitedWindows {
 
 impl UnlimitedWindows {
     /// A window from the beginning of time.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let ever = UnlimitedWindows::of();
+    /// ```
     pub fn of() -> Self {
         Self::default()
     }
 
     /// A window from `start_ms`, in milliseconds since the epoch.
+    ///
+    /// ```
+    /// # use millstream::*;
+    /// let since_2024 = UnlimitedWindows::of().start_on(1_704_067_200_000);
+    /// ```
     pub fn start_on(self, start_ms: i64) -> Self {
         Self { start_ms }
     }

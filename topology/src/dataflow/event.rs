@@ -29,6 +29,11 @@ pub(super) enum Event {
 }
 
 /// What a task knows beside its stores, and continues with after a restart.
+///
+/// ```
+/// use millstream_topology::dataflow::Progress;
+/// assert!(Progress::default().partition_times.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The highest timestamp of each topic that the task reads.

@@ -78,6 +78,11 @@ pub enum Command {
 }
 
 /// The worker is gone.
+///
+/// ```
+/// let text = millstream_topology::dataflow::WorkerStopped.to_string();
+/// assert!(text.contains("start another one"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the worker has stopped: start another one")]
 pub struct WorkerStopped;

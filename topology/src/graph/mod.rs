@@ -16,9 +16,15 @@ use crate::{
     error::{Error, topology},
     node::{NodeMaker, SourceMaker},
     store::StoreDef,
+    wrapper::ProcessorWrapper,
 };
 
 /// What a source starts from when there is no committed offset.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let yesterday = OffsetReset::ByDuration(86_400_000);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetReset {
     /// The first record.
@@ -32,6 +38,11 @@ pub enum OffsetReset {
 }
 
 /// A repartition or foreign-key topic that the application owns.
+///
+/// ```
+/// # use millstream_topology::*;
+/// let topic = InternalTopic { partitions: Some(8) };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InternalTopic {
     /// How many partitions, if the user said so.
@@ -66,6 +77,12 @@ pub(crate) struct NodeDef {
 /// what Kafka Streams prints for the same program.
 ///
 /// [`describe`]: Topology::describe
+///
+/// ```
+/// # use millstream_topology::*;
+/// let topology = Topology::new();
+/// assert_eq!(topology.describe(), "Topologies:\n ");
+/// ```
 #[derive(Default)]
 pub struct Topology {
     pub(crate) nodes: Vec<NodeDef>,
@@ -80,12 +97,18 @@ pub struct Topology {
     pub(crate) internal_topics: BTreeMap<Arc<str>, InternalTopic>,
     pub(crate) copartitioned: Vec<BTreeSet<Arc<str>>>,
     pub(crate) source_changelogs: BTreeMap<Arc<str>, Arc<str>>,
+    pub(crate) wrapper: Option<Arc<dyn ProcessorWrapper>>,
 }
 
 impl Topology {
     /// A topology without nodes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Has every processor that is added from now on wrapped.
+    pub fn with_wrapper(self, wrapper: Arc<dyn ProcessorWrapper>) -> Self {
+        Self { wrapper: Some(wrapper), ..self }
     }
 
     /// Adds a source that reads `topics`.
@@ -108,7 +131,8 @@ impl Topology {
     pub fn add_processor<S: AsRef<str>>(&mut self, name: &str, parents: &[S], make: NodeMaker) -> Result<(), Error> {
         let parents = self.check_parents(name, parents)?;
         self.add(name, parents, NodeKind::Processor { make, stores: vec![] });
-        Ok(())
+        let stores = self.wrapper.as_ref().map_or_else(Vec::new, |wrapper| wrapper.stores(name));
+        stores.into_iter().try_for_each(|store| self.add_store(store, &[name]))
     }
 
     /// Adds a sink below `parents`; `topic` is `None` if each record says where it goes.

@@ -28,6 +28,11 @@ impl Groups {
 }
 
 /// A part of a topology that runs as one task per partition. Kafka topics lie between parts.
+///
+/// ```
+/// # use millstream_topology::*;
+/// assert!(Topology::new().subtopologies().is_empty());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Subtopology {
     /// Its number: the first half of its tasks' ids.

@@ -11,6 +11,12 @@ use crate::{
 };
 
 /// How a changelog topic is kept.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// let days = ChangelogConfig { retention_ms: Some(7 * 86_400_000), ..ChangelogConfig::default() };
+/// assert!(days.compact);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangelogConfig {
     /// Keep the newest record of each key.
@@ -28,6 +34,11 @@ impl Default for ChangelogConfig {
 }
 
 /// Which records of a changelog have the headers of the record that was in process.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// assert_eq!(LoggedHeaders::default(), LoggedHeaders::None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoggedHeaders {
     /// None.

@@ -5,13 +5,13 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    AnyStore, StoreEnv, StoreMaker, StoreType,
+    AnyStore, StoreDef, StoreEnv, StoreMaker, StoreType,
     bytes::{KeyValueBytes, RocksHandle},
     cache::{Cache, FlushListener},
     changelog::Changelog,
 };
 use crate::{
-    Data, SerdeRef,
+    Data, DefaultSerde, SerdeRef,
     context::TaskContext,
     error::Error,
     record::{Headers, RawRecord, ValueAndTimestamp},
@@ -159,7 +159,41 @@ macro_rules! any_store {
                 Self { core: self.core.clone(), key: self.key.clone(), value: self.value.clone() }
             }
         }
+        impl<K: DefaultSerde<Present = K>, V: DefaultSerde<Present = V>> $store<K, V> {
+            /// The definition of such a store in memory, with the serdes of the types: logged, not cached.
+            ///
+            /// ```
+            /// # use millstream_topology::{*, store::*};
+            /// let def = KeyValueStore::<String, i64>::in_memory("prices");
+            /// assert_eq!(def.store_type, StoreType::InMemory);
+            /// ```
+            pub fn in_memory(name: impl Into<Arc<str>>) -> StoreDef {
+                Self::def(name, K::default_serde(), V::default_serde(), StoreType::InMemory)
+            }
+
+            /// The same on disk.
+            ///
+            /// ```
+            /// # use millstream_topology::{*, store::*};
+            /// let def = TimestampedKeyValueStore::<String, i64>::persistent("prices").caching(true);
+            /// assert_eq!(def.store_type, StoreType::RocksDb);
+            /// ```
+            pub fn persistent(name: impl Into<Arc<str>>) -> StoreDef {
+                Self::def(name, K::default_serde(), V::default_serde(), StoreType::RocksDb)
+            }
+        }
         impl<K: Data, V: Data> $store<K, V> {
+            /// The definition of such a store: logged, not cached.
+            ///
+            /// ```
+            /// # use millstream_topology::{*, store::*};
+            /// let (key, value) = (String::default_serde(), i64::default_serde());
+            /// let def = KeyValueStore::def("prices", key, value, StoreType::InMemory);
+            /// ```
+            pub fn def(name: impl Into<Arc<str>>, key: SerdeRef<K>, value: SerdeRef<V>, store_type: StoreType) -> StoreDef {
+                StoreDef { store_type, ..StoreDef::new(name, Self::maker(key, value, store_type)) }
+            }
+
             /// Its name.
             pub fn name(&self) -> &Arc<str> {
                 &self.core.name
@@ -176,6 +210,13 @@ macro_rules! any_store {
             }
 
             /// Entries from `from` to `to`, both included, in the order of the keys' bytes; `None` is open.
+            ///
+            /// ```
+            /// # use millstream_topology::{*, store::*};
+            /// fn sum(prices: &KeyValueStore<String, i64>, from: &String) -> Result<i64, Error> {
+            ///     prices.range(Some(from), None)?.map(|row| row.map(|(_, price)| price)).sum()
+            /// }
+            /// ```
             pub fn range(&self, from: Option<&K>, to: Option<&K>) -> Result<KeyValueIterator<Self>, Error> {
                 self.scan(from, to, false)
             }
@@ -196,6 +237,13 @@ macro_rules! any_store {
             }
 
             /// Entries whose key's bytes begin with `prefix`.
+            ///
+            /// ```
+            /// # use millstream_topology::{*, store::*};
+            /// fn of_customer(orders: &KeyValueStore<String, i64>, customer: &str) -> Result<Vec<(String, i64)>, Error> {
+            ///     orders.prefix_scan(customer.as_bytes()).collect()
+            /// }
+            /// ```
             pub fn prefix_scan(&self, prefix: &[u8]) -> KeyValueIterator<Self> {
                 let from = Bytes::copy_from_slice(prefix);
                 let prefix = Some(from.clone());
@@ -235,6 +283,19 @@ macro_rules! any_store {
 }
 
 /// A key-value store. Handles are cheap to clone and belong to one task.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// type Prices = KeyValueStore<String, i64>;
+///
+/// /// Adds to what is there.
+/// fn add(prices: &Prices, context: &mut TaskContext, key: &String, more: i64) -> Result<i64, Error> {
+///     let sum = prices.get(key)?.unwrap_or(0) + more;
+///     prices.put(context, key, Some(&sum))?;
+///     Ok(sum)
+/// }
+/// let def = Prices::in_memory("prices");
+/// ```
 pub struct KeyValueStore<K, V> {
     core: Rc<Core>,
     key: SerdeRef<K>,
@@ -252,6 +313,12 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     }
 
     /// Makes such a store that keeps the `max_entries` that were used last, in memory.
+    ///
+    /// ```
+    /// # use millstream_topology::{*, store::*};
+    /// let (key, value) = (String::default_serde(), i64::default_serde());
+    /// let def = StoreDef::new("newest", KeyValueStore::lru_maker(key, value, 1_000));
+    /// ```
     pub fn lru_maker(key: SerdeRef<K>, value: SerdeRef<V>, max_entries: usize) -> StoreMaker {
         Arc::new(move |env| {
             let bytes = KeyValueBytes::lru(max_entries);
@@ -289,6 +356,13 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
 }
 
 /// A key-value store with a timestamp beside each value: what the DSL keeps tables in.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// fn since(prices: &TimestampedKeyValueStore<String, i64>, key: &String) -> Result<Option<i64>, Error> {
+///     Ok(prices.get(key)?.map(|row| row.timestamp))
+/// }
+/// ```
 pub struct TimestampedKeyValueStore<K, V> {
     core: Rc<Core>,
     key: SerdeRef<K>,
@@ -368,6 +442,14 @@ impl<K: Data, V: Data> Rows for TimestampedKeyValueStore<K, V> {
 ///
 /// **Law.** It borrows nothing: it reads a page at a time and continues behind the last key, so the store may be written meanwhile,
 /// and a forgotten iterator holds no resources.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// /// Borrows nothing: it may be kept, forgotten, and the store written meanwhile.
+/// fn sum(prices: &KeyValueStore<String, i64>) -> Result<i64, Error> {
+///     prices.all()?.map(|row| row.map(|(_, price)| price)).sum()
+/// }
+/// ```
 pub struct KeyValueIterator<S> {
     store: S,
     from: Option<Bytes>,

@@ -29,6 +29,11 @@ use crate::{
 };
 
 /// Where the bytes of stores are kept.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// assert_eq!(StoreType::default(), StoreType::RocksDb);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreType {
     /// In memory: restored from the changelog at every start.
@@ -62,6 +67,12 @@ pub struct StoreEnv<'a> {
 pub type StoreMaker = Arc<dyn Fn(&StoreEnv<'_>) -> Result<Rc<dyn AnyStore>, Error> + Send + Sync>;
 
 /// The definition of a store.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// let def = KeyValueStore::<String, i64>::persistent("prices").caching(true).logging(false);
+/// assert_eq!((&*def.name, def.store_type), ("prices", StoreType::RocksDb));
+/// ```
 #[derive(Clone)]
 pub struct StoreDef {
     /// Its name.
@@ -95,6 +106,16 @@ impl StoreDef {
             history_retention: None,
             make,
         }
+    }
+
+    /// Whether changes go to a changelog topic. Default: yes.
+    pub fn logging(self, logging: bool) -> Self {
+        Self { logging, ..self }
+    }
+
+    /// Whether the record cache may be used. Default: no.
+    pub fn caching(self, caching: bool) -> Self {
+        Self { caching, ..self }
     }
 
     /// Whether it is this very definition, not only one of the same name.
@@ -132,6 +153,11 @@ impl dyn AnyStore {
 }
 
 /// The stores of a task, in the order in which they are flushed.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// assert!(StoreSet::default().get("prices").is_none());
+/// ```
 #[derive(Clone, Default)]
 pub struct StoreSet(Vec<Rc<dyn AnyStore>>);
 

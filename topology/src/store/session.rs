@@ -22,6 +22,12 @@ use crate::{
 };
 
 /// How a session store is kept.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// let options = SessionStoreOptions { retention_ms: 86_400_000, ..SessionStoreOptions::default() };
+/// let def = SessionStore::def("visits", String::default_serde(), i64::default_serde(), options);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionStoreOptions {
     /// Where its bytes are.
@@ -144,6 +150,13 @@ impl Below<Times> for Core {
 }
 
 /// A session store. Handles are cheap to clone and belong to one task.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// fn visits(store: &SessionStore<String, i64>, who: &String) -> Result<Vec<(Windowed<String>, i64)>, Error> {
+///     store.fetch(who)?.collect()
+/// }
+/// ```
 pub struct SessionStore<K, V> {
     core: Rc<Core>,
     key: SerdeRef<K>,
@@ -252,6 +265,14 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     }
 
     /// The sessions of a key that end at `earliest_end` or later and start at `latest_start` or earlier, by their end.
+    ///
+    /// ```
+    /// # use millstream_topology::{*, store::*};
+    /// /// The sessions that a record at that time would be in, or would touch.
+    /// fn near(store: &SessionStore<String, i64>, who: &String, time: i64, gap: i64) -> Result<Vec<(Windowed<String>, i64)>, Error> {
+    ///     store.find_sessions(who, time - gap, time + gap)?.collect()
+    /// }
+    /// ```
     pub fn find_sessions(
         &self,
         key: &K,

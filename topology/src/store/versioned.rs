@@ -17,6 +17,13 @@ use crate::{
 };
 
 /// A value of a key, and from when until when it was valid.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// fn replaced(version: &VersionedRecord<i64>) -> bool {
+///     version.valid_to.is_some()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct VersionedRecord<V> {
     /// The value.
@@ -38,6 +45,13 @@ struct Core {
 ///
 /// **Law.** A put takes its place among the versions by its timestamp, whenever it comes, unless it is older than the store's history.
 /// It is never cached, and every put is logged, also one that came too late.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// fn price_at(prices: &VersionedKeyValueStore<String, i64>, key: &String, time: i64) -> Result<Option<i64>, Error> {
+///     Ok(prices.get_as_of(key, time)?.map(|version| version.value))
+/// }
+/// ```
 pub struct VersionedKeyValueStore<K, V> {
     core: Rc<Core>,
     key: SerdeRef<K>,
@@ -95,6 +109,13 @@ impl<K: Data, V: Data> VersionedKeyValueStore<K, V> {
     }
 
     /// The versions that were valid at some time from `from` to `to`, both included; the latest first if `reverse` (KIP-968).
+    ///
+    /// ```
+    /// # use millstream_topology::{*, store::*};
+    /// fn history(prices: &VersionedKeyValueStore<String, i64>, key: &String) -> Result<Vec<i64>, Error> {
+    ///     Ok(prices.versions(key, 0, i64::MAX, false)?.into_iter().map(|version| version.value).collect())
+    /// }
+    /// ```
     pub fn versions(&self, key: &K, from: i64, to: i64, reverse: bool) -> Result<Vec<VersionedRecord<V>>, Error> {
         let versions = self.core.bytes.borrow().range(&self.key.serialize(key)?, from, to, reverse)?;
         let read = |version: VersionedValue| {

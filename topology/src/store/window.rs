@@ -31,6 +31,12 @@ pub(crate) fn windowed_changelog(retention_ms: i64, compact: bool) -> ChangelogC
 }
 
 /// How a window store is kept.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// let options = WindowStoreOptions { retention_ms: 86_400_000, window_size_ms: 60_000, ..WindowStoreOptions::default() };
+/// let def = WindowStore::def("clicks", String::default_serde(), i64::default_serde(), options);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowStoreOptions {
     /// Where its bytes are.
@@ -176,6 +182,14 @@ fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {
 /// Rows of a window or session store.
 ///
 /// **Law.** It borrows nothing: its rows are those that were there when it was asked for, so the store may be written meanwhile.
+///
+/// ```
+/// # use millstream_topology::{*, store::*};
+/// /// Borrows nothing: it may be kept, forgotten, and the store written meanwhile.
+/// fn of_key(clicks: &WindowStore<String, i64>, key: &String) -> Result<Vec<i64>, Error> {
+///     clicks.fetch_range(key, 0, i64::MAX)?.map(|row| row.map(|(_start, value)| value)).collect()
+/// }
+/// ```
 pub struct WindowedIterator<P, R> {
     rows: std::vec::IntoIter<(P, Bytes)>,
     read: Box<dyn Fn(P, &Bytes) -> Result<R, Error>>,
@@ -371,6 +385,16 @@ macro_rules! window_store {
 
 window_store!(
     /// A window store. Handles are cheap to clone and belong to one task.
+    ///
+    /// ```
+    /// # use millstream_topology::{*, store::*};
+    /// /// Adds to a key's value in a window; returns all of its windows.
+    /// fn in_windows(clicks: &WindowStore<String, i64>, context: &mut TaskContext, key: &String, start: i64) -> Result<Vec<(i64, i64)>, Error> {
+    ///     let count = clicks.fetch(key, start)?.unwrap_or(0) + 1;
+    ///     clicks.put(context, key, Some(&count), start)?;
+    ///     clicks.fetch_range(key, 0, i64::MAX)?.collect()
+    /// }
+    /// ```
     WindowStore, V, false
 );
 
@@ -388,6 +412,13 @@ impl<K: Data, V: Data> WindowStore<K, V> {
 
 window_store!(
     /// A window store with a timestamp beside each value: what the DSL keeps windowed tables in.
+    ///
+    /// ```
+    /// # use millstream_topology::{*, store::*};
+    /// fn newest_first(counts: &TimestampedWindowStore<String, i64>) -> Result<Vec<(Windowed<String>, ValueAndTimestamp<i64>)>, Error> {
+    ///     counts.backward_all()?.collect()
+    /// }
+    /// ```
     TimestampedWindowStore, ValueAndTimestamp<V>, true
 );
 

@@ -22,6 +22,12 @@ use crate::{
 };
 
 /// What a task is made with.
+///
+/// ```
+/// use millstream_topology::{TaskConfig, TaskEnv, store::StoreSet};
+///
+/// let env = TaskEnv { config: TaskConfig::new("my-application"), rocks: None, global_stores: StoreSet::default(), wall_clock: 0 };
+/// ```
 #[derive(Clone)]
 pub struct TaskEnv {
     /// What it is told of the application.
@@ -39,6 +45,28 @@ pub struct TaskEnv {
 /// **Law.** Single-threaded, synchronous, deterministic: what it writes follows from what was pushed, in that order, and from the
 /// clock that it was told. It takes the record with the lowest timestamp among its queues' heads, pushes it depth first through its
 /// nodes, and only then the next. It does no I/O but its stores'.
+///
+/// ```
+/// use millstream_topology::{*, store::StoreSet};
+/// use std::sync::Arc;
+///
+/// let (key, value) = (String::default_serde(), i64::default_serde());
+/// let source = SourceDef::<String, i64> { key: key.clone(), value: value.clone(), extractor: Arc::new(InvalidTimestamp::Fail) };
+/// let sink = SinkDef::<String, i64> { key, value, topic: SinkTopic::Fixed("out".into()), partitioner: None, partition_key: None };
+/// let mut topology = Topology::new();
+/// topology.add_source("source", &["in".into()], None, source.into_maker())?;
+/// topology.add_sink("sink", Some("out".into()), &["source"], sink.into_maker())?;
+///
+/// let env = TaskEnv { config: TaskConfig::new("copy"), rocks: None, global_stores: StoreSet::default(), wall_clock: 0 };
+/// let mut task = Task::new(&topology, &topology.subtopologies()[0], 0, &env)?;
+/// task.init()?;
+/// task.push("in", 7, RawRecord { key: Some("a".into()), value: Some(vec![0; 8].into()), ..RawRecord::default() })?;
+/// while task.process()? {}
+/// task.flush()?;
+/// assert_eq!(&*task.take_outputs()[0].topic, "out");
+/// assert_eq!(task.partition_times().collect::<Vec<_>>(), [(&"in".into(), 0)]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Task {
     context: TaskContext,
     queues: Vec<Box<dyn SourceQueue>>,
@@ -74,7 +102,7 @@ impl Task {
         if nodes.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self::assemble(topology, &nodes, TaskId { subtopology: usize::MAX, partition: -1 }, env)?))
+        Ok(Some(Self::assemble(topology, &nodes, TaskId::GLOBAL, env)?))
     }
 
     fn assemble(topology: &Topology, nodes: &[usize], id: TaskId, env: &TaskEnv) -> Result<Self, Error> {
@@ -97,8 +125,16 @@ impl Task {
                 NodeKind::Processor { stores, .. } => Some(&stores[..]),
                 _ => None,
             };
-            let mut assembly =
-                Assembly { name: def.name.clone(), children, stores: &visible, connected, config: &env.config, shared: &shared };
+            let wrapped = matches!(def.kind, NodeKind::Processor { .. }) && !id.is_global();
+            let mut assembly = Assembly {
+                name: def.name.clone(),
+                children,
+                stores: &visible,
+                connected,
+                config: &env.config,
+                shared: &shared,
+                wrapper: topology.wrapper.as_deref().filter(|_| wrapped),
+            };
             let node = match &def.kind {
                 NodeKind::Processor { make, .. } | NodeKind::Sink { make, .. } => make(&mut assembly).map_err(|e| e.at(&def.name))?,
                 NodeKind::Source { topics, make } => {

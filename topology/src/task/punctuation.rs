@@ -6,6 +6,7 @@ use super::Task;
 use crate::{
     context::{PunctuationType, RecordContext},
     error::Error,
+    handler::decide,
 };
 
 impl Task {
@@ -27,12 +28,15 @@ impl Task {
                 Some(callback) => catch_unwind(AssertUnwindSafe(|| callback(&mut self.context, now))),
                 None => Ok(Ok(())),
             };
+            let outcome = match outcome.unwrap_or_else(|panic| Err(Error::from_panic(panic))) {
+                Err(error) if !error.is_handled() => {
+                    decide(&self.context.config.on_processing_error.clone(), &mut self.context, &node, error)
+                }
+                outcome => outcome,
+            };
             self.context.record = record;
             self.context.schedules[i - 1].callback = callback;
-            match outcome {
-                Ok(outcome) => outcome.map_err(|error| error.at(&node))?,
-                Err(panic) => return Err(Error::from_panic(panic).at(&node)),
-            }
+            outcome?;
         }
         self.context.schedules.retain(|schedule| !schedule.cancelled.get());
         Ok(())

@@ -56,6 +56,16 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.table::<i64, String>("orders"); let customers = builder.table::<String, String>("customers");
+    /// let text = |customer: &String, name: &String| format!("{customer}: {name}");
+    /// let (joined, stored) = (TableJoined::new().name("named"), Materialized::store("named"));
+    /// orders.foreign_key_join_with(&customers, |_, customer| customer.clone(), text, joined, stored);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn foreign_key_join_with<KO, VO, F, R>(
         &self,
         other: &KTable<KO, VO>,
@@ -79,6 +89,15 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// Each row joined with the other table's row of the key that `foreign_key` finds in it, if there is one.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.table::<i64, String>("orders"); let customers = builder.table::<String, String>("customers");
+    /// let text = |customer: &String, name: Option<&String>| format!("{customer}: {name:?}");
+    /// orders.foreign_key_left_join(&customers, |_, customer| customer.clone(), text).to_stream().to("named-orders");
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn foreign_key_left_join<KO, VO, F, R>(
         &self,
         other: &KTable<KO, VO>,
@@ -97,6 +116,16 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
     }
 
     /// The same, with options.
+    ///
+    /// ```
+    /// # use millstream::*; let builder = StreamsBuilder::new();
+    /// # let orders = builder.table::<i64, String>("orders"); let customers = builder.table::<String, String>("customers");
+    /// let text = |customer: &String, name: Option<&String>| format!("{customer}: {name:?}");
+    /// let (joined, stored) = (TableJoined::new().name("named"), Materialized::store("named"));
+    /// orders.foreign_key_left_join_with(&customers, |_, customer| customer.clone(), text, joined, stored);
+    /// # builder.build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn foreign_key_left_join_with<KO, VO, F, R>(
         &self,
         other: &KTable<KO, VO>,
