@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo test --release --workspace --features millstream/avro --test avro
 //! ```
+#![allow(clippy::unwrap_used)]
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},

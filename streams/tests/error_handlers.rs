@@ -1,4 +1,5 @@
 //! Handlers in code: what they are told, what they decide, and what goes to dead letters.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 

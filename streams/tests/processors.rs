@@ -1,4 +1,5 @@
 //! Processors of one's own: what they may use, where they may forward to, what goes around them, and global and read-only stores.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
 //! What tables do with rows that come, change, move and go.
+#![allow(clippy::unwrap_used)]
 
 use millstream::{
     DefaultSerde, Error, ErrorKind, Materialized, RawRecord, StoreType, StreamsBuilder, TableJoined, TaskContext, TestDriverConfig,

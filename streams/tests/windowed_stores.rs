@@ -1,4 +1,5 @@
 //! What the stores of windowed tables answer, and that they come back from their changelogs.
+#![allow(clippy::unwrap_used)]
 
 use millstream::{
     EmitStrategy, Error, Materialized, RawRecord, SessionWindows, SlidingWindows, StoreType, StreamsBuilder, StrictBufferConfig,

@@ -122,7 +122,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 pub fn unhex(text: &str) -> Option<Bytes> {
     let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    (text.len() % 2 == 0).then(|| (0..text.len()).step_by(2).map(digit).collect()).flatten()
+    text.len().is_multiple_of(2).then(|| (0..text.len()).step_by(2).map(digit).collect()).flatten()
 }
 
 /// The text that Java reads from bytes: as `from_utf8_lossy`, but an encoded surrogate is one replacement character, not one a byte.

@@ -1,6 +1,6 @@
 //! Processors that leave the key alone, so that no repartition follows.
 
-use millstream_topology::{Error, Headers, Record};
+use millstream_topology::{Error, Headers, PunctuationType, Record, RecordMetadata, TaskContext, TaskId};
 
 use super::{Processor, ProcessorContext, Schedule};
 
@@ -54,7 +54,7 @@ impl<K, V> FixedKeyRecord<K, V> {
     }
 }
 
-/// What a fixed-key processor sees of its task.
+/// What a fixed-key processor sees of its task. It dereferences to the [`TaskContext`], which stores are written with.
 ///
 /// ```
 /// use millstream::{Error, FixedKeyContext, FixedKeyRecord};
@@ -77,16 +77,43 @@ impl<K: Clone + 'static, V: Clone + 'static> FixedKeyContext<'_, '_, K, V> {
     }
 }
 
-impl<'b, K, V> std::ops::Deref for FixedKeyContext<'_, 'b, K, V> {
-    type Target = ProcessorContext<'b, K, V>;
-    fn deref(&self) -> &ProcessorContext<'b, K, V> {
-        self.0
+impl<K, V> FixedKeyContext<'_, '_, K, V> {
+    /// A store that is connected to the processor, or a global one. Handles may be kept.
+    pub fn store<S: Clone + 'static>(&self, name: &str) -> Result<S, Error> {
+        self.0.store(name)
+    }
+
+    /// Has [`FixedKeyProcessor::punctuate`] called every `interval_ms` milliseconds.
+    pub fn schedule(&mut self, interval_ms: i64, kind: PunctuationType) -> Result<Schedule, Error> {
+        self.0.schedule(interval_ms, kind)
+    }
+
+    /// Where the record in process came from; its topic is `None` in a punctuator.
+    pub fn record_metadata(&self) -> &RecordMetadata {
+        self.0.record_metadata()
+    }
+
+    /// The headers of the record in process.
+    pub fn headers(&self) -> &Headers {
+        self.0.headers()
+    }
+
+    /// The task.
+    pub fn task_id(&self) -> TaskId {
+        self.0.task_id()
+    }
+}
+
+impl<K, V> std::ops::Deref for FixedKeyContext<'_, '_, K, V> {
+    type Target = TaskContext;
+    fn deref(&self) -> &TaskContext {
+        self.0.task
     }
 }
 
 impl<K, V> std::ops::DerefMut for FixedKeyContext<'_, '_, K, V> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        self.0
+    fn deref_mut(&mut self) -> &mut TaskContext {
+        self.0.task
     }
 }
 
@@ -108,15 +135,27 @@ impl<K, V> std::ops::DerefMut for FixedKeyContext<'_, '_, K, V> {
 /// assert_eq!(driver.output_topic::<String, i64>("lengths").read_values()?, [4]);
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// A record with another key does not compile:
+///
+/// ```compile_fail
+/// # use millstream::*;
+/// struct Rename;
+/// impl FixedKeyProcessor<String, i64, i64> for Rename {
+///     fn process(&mut self, context: &mut FixedKeyContext<'_, '_, String, i64>, order: FixedKeyRecord<String, i64>) -> Result<(), Error> {
+///         context.forward(Record::new("another".to_string(), *order.value(), order.timestamp()))
+///     }
+/// }
+/// ```
 pub trait FixedKeyProcessor<K, VIn, VOut>: 'static {
     /// Called once before the first record.
-    fn init(&mut self, _: &mut ProcessorContext<'_, K, VOut>) -> Result<(), Error> {
+    fn init(&mut self, _: &mut FixedKeyContext<'_, '_, K, VOut>) -> Result<(), Error> {
         Ok(())
     }
     /// Takes a record.
     fn process(&mut self, context: &mut FixedKeyContext<'_, '_, K, VOut>, record: FixedKeyRecord<K, VIn>) -> Result<(), Error>;
     /// Called when a punctuator is due. It has no record whose key it could keep, so it cannot forward.
-    fn punctuate(&mut self, _: &mut ProcessorContext<'_, K, VOut>, _: &Schedule, _: i64) -> Result<(), Error> {
+    fn punctuate(&mut self, _: &mut FixedKeyContext<'_, '_, K, VOut>, _: &Schedule, _: i64) -> Result<(), Error> {
         Ok(())
     }
     /// Called once after the last record.
@@ -128,13 +167,13 @@ pub(crate) struct FixedKey<P>(pub P);
 
 impl<K: 'static, V: 'static, W: 'static, P: FixedKeyProcessor<K, V, W>> Processor<K, V, K, W> for FixedKey<P> {
     fn init(&mut self, context: &mut ProcessorContext<'_, K, W>) -> Result<(), Error> {
-        self.0.init(context)
+        self.0.init(&mut FixedKeyContext(context))
     }
     fn process(&mut self, context: &mut ProcessorContext<'_, K, W>, record: Record<K, V>) -> Result<(), Error> {
         self.0.process(&mut FixedKeyContext(context), FixedKeyRecord(record))
     }
     fn punctuate(&mut self, context: &mut ProcessorContext<'_, K, W>, schedule: &Schedule, time: i64) -> Result<(), Error> {
-        self.0.punctuate(context, schedule, time)
+        self.0.punctuate(&mut FixedKeyContext(context), schedule, time)
     }
     fn close(&mut self) {
         self.0.close();

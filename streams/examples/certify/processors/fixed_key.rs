@@ -50,7 +50,7 @@ impl<K: Key> FixedKeyProcessor<K, Option<Value>, Option<Value>> for FixedRun {
                 context.forward(record.with_value(value))
             }
             Processor::Meta => {
-                let meta = Value::str(format!("{} stream={}", source(context), context.stream_time()));
+                let meta = Value::str(format!("{} stream={}", source(context.record_metadata()), context.stream_time()));
                 context.forward(record.with_value(Some(meta)))
             }
             Processor::StoreCount => {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream::{Error, ErrorKind, Headers, Processor as Node, ProcessorContext, PunctuationType, Record, Schedule, store::KeyValueStore};
+use millstream::{
+    Error, ErrorKind, Headers, Processor as Node, ProcessorContext, PunctuationType, Record, RecordMetadata, Schedule, store::KeyValueStore,
+};
 
 use super::{Processor, append, commands, count};
 use crate::{
@@ -160,12 +162,11 @@ pub(super) fn with_header(headers: &Headers, name: &Arc<str>, text: &str) -> Hea
 }
 
 /// Where the record in process came from.
-pub(super) fn source<K, V>(context: &ProcessorContext<'_, K, V>) -> String {
-    let metadata = context.record_metadata();
+pub(super) fn source(metadata: &RecordMetadata) -> String {
     format!("{}/{}/{}", metadata.topic.as_deref().unwrap_or("null"), metadata.partition, metadata.offset)
 }
 
 fn meta<K, V>(context: &ProcessorContext<'_, K, V>) -> String {
     let (task, stream, wall) = (context.task_id(), context.stream_time(), context.wall_clock());
-    format!("{} task={task} stream={stream} wall={wall}", source(context))
+    format!("{} task={task} stream={stream} wall={wall}", source(context.record_metadata()))
 }

@@ -1,4 +1,5 @@
 //! Turns the ops of a scenario into calls of the DSL: one op is one call, in the order of the list.
+#![allow(clippy::wrong_self_convention, reason = "methods are named after the ops")]
 
 mod aggregations;
 pub mod handle;
