@@ -100,7 +100,10 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Passes an error of librdkafka's on; it goes on trying by itself.
+/// Passes an error of librdkafka's on; it goes on trying by itself. The end of a partition is none.
 pub(crate) fn log_error(error: &KafkaError, reason: &str) {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }
