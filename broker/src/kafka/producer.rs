@@ -109,13 +109,15 @@ impl ProducerContext for Reports {
 impl KafkaProducer {
     pub fn new(cluster: &Cluster, options: &ProducerOptions) -> Result<Self, Error> {
         let mut settings = vec![
-            ("enable.idempotence", "true".to_owned()),
             ("linger.ms", (options.linger.as_micros() as f64 / 1e3).to_string()),
             ("delivery.timeout.ms", "30000".to_owned()),
             ("queue.buffering.max.kbytes", "262144".to_owned()),
         ];
-        if let Some(id) = &options.transactional_id {
-            settings.push(("transactional.id", id.clone()));
+        match &options.transactional_id {
+            Some(id) => settings.push(("transactional.id", id.clone())),
+            // One request under way keeps the order, and what comes meanwhile goes with the next one. An idempotent producer would keep
+            // it as well, but librdkafka's spins while a partition has more to send and five records or more are under way.
+            None => settings.push(("max.in.flight.requests.per.connection", "1".to_owned())),
         }
         let client = cluster.config(&settings).create_with_context(Reports::default()).map_err(|e| from_kafka(&e, ""))?;
         let unnoticed = Arc::new(Batch { left: AtomicUsize::new(usize::MAX), ..Batch::default() });
