@@ -100,10 +100,7 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Passes an error of librdkafka's on; it goes on trying by itself. The end of a partition is none.
+/// Passes an error of librdkafka's on; it goes on trying by itself.
 pub(crate) fn log_error(error: &KafkaError, reason: &str) {
-    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-        return;
-    }
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }
