@@ -261,7 +261,8 @@ impl Replica {
         send(&self.worker, Command::Install(dataflow, Box::new(Installation { topology, config, rocks: None })))
     }
 
-    /// Starts lanes from their committed progress; a lane without any starts with what comes from now on.
+    /// Starts lanes from their committed progress. A lane without any starts with the first request to its pipeline, since gateways may be
+    /// told of a pipeline earlier, and otherwise with what comes from now on: topics of models and errors hold what is not its own.
     fn take_over(&mut self, fresh: &[(Arc<str>, i32)], failures: &mut HashMap<String, String>) -> Result<(), EngineError> {
         if fresh.is_empty() {
             return Ok(());
@@ -278,10 +279,11 @@ impl Replica {
         let mut starts: HashMap<i32, Offsets> = HashMap::new();
         for (name, partition) in fresh {
             let Some(pipeline) = self.pipelines.get_mut(name) else { continue };
+            let own = self.topics.pipeline(name, "inputs");
             let start = |topic: &Arc<str>| {
                 let known = committed.get(partition).and_then(|offsets| offsets.get(&(name.clone(), topic.clone())));
                 let end = || ends.get(&TopicPartition::new(topic.clone(), *partition)).copied().unwrap_or(0);
-                (topic.clone(), known.copied().unwrap_or_else(end))
+                (topic.clone(), known.copied().unwrap_or_else(|| if *topic == own { 0 } else { end() }))
             };
             let lane: HashMap<Arc<str>, i64> = pipeline.sources.iter().map(start).collect();
             for part in pipeline.plan.parts.iter() {

@@ -80,10 +80,7 @@ impl Platform {
         let began = Instant::now();
         let host = format!("--scheduler-host {scheduler}");
         let processes = match options.processes {
-            false => vec![start(
-                &format!("up --listen {inference} --scheduler-listen {scheduler} --inspect-listen {inspector}"),
-                true,
-            )],
+            false => vec![start(&format!("up --listen {inference} --scheduler-listen {scheduler} --inspect-listen {inspector}"), true)],
             true => vec![
                 start(&format!("scheduler --listen {scheduler} --partitions 1"), true),
                 start(&format!("agent {host} --listen {agent}"), false),
@@ -128,9 +125,7 @@ impl Platform {
         let request = UnloadPipelineRequest { name: "first".into(), ..Default::default() };
         self.runtime.block_on(self.scheduler.unload_pipeline(request)).expect("it is unloaded");
         if !self.mlserver {
-            let after = |model: &str, before: &str| {
-                Step::new(model).input(before).rename(format!("{before}.outputs.OUTPUT"), "INPUT")
-            };
+            let after = |model: &str, before: &str| Step::new(model).input(before).rename(format!("{before}.outputs.OUTPUT"), "INPUT");
             self.load_model(second);
             self.load_model(third);
             let steps = PipelineBuilder::new("three").step(Step::new(first)).step(after(second, first)).step(after(third, second));

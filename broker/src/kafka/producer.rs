@@ -14,7 +14,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{Header, OwnedHeaders},
-    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig},
     types::RDKafkaErrorCode as Code,
 };
 
@@ -25,12 +25,14 @@ use super::{
 };
 use crate::{Acknowledge, Error, GroupMetadata, Offsets, ProduceBatch, Producer, ProducerOptions, Record};
 
+/// How long the thread that hands out reports listens at a time. The binding spins through the last millisecond of each.
+const LISTENING: Duration = Duration::from_secs(2);
 /// How long a send waits for room in the queue.
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
 /// **Law.** A batch is acknowledged once, when the last of its records is.
 pub(crate) struct KafkaProducer {
-    client: ThreadedProducer<Reports>,
+    client: Arc<BaseProducer<Reports>>,
     transactional: bool,
     limit: usize,
     /// What batches without an acknowledgement share.
@@ -119,7 +121,17 @@ impl KafkaProducer {
             // it as well, but librdkafka's spins while a partition has more to send and five records or more are under way.
             None => settings.push(("max.in.flight.requests.per.connection", "1".to_owned())),
         }
-        let client = cluster.config(&settings).create_with_context(Reports::default()).map_err(|e| from_kafka(&e, ""))?;
+        let client: BaseProducer<Reports> =
+            cluster.config(&settings).create_with_context(Reports::default()).map_err(|e| from_kafka(&e, ""))?;
+        let client = Arc::new(client);
+        let listened = Arc::downgrade(&client);
+        let listen = move || {
+            while let Some(client) = listened.upgrade() {
+                client.poll(LISTENING);
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-reports".into()).spawn(listen);
+        thread.map_err(|e| Error::Other(format!("no thread for a producer: {e}")))?;
         let unnoticed = Arc::new(Batch { left: AtomicUsize::new(usize::MAX), ..Batch::default() });
         let transactional = options.transactional_id.is_some();
         Ok(Self { client, transactional, limit: cluster.options.max_message_bytes, unnoticed })
@@ -173,6 +185,13 @@ impl KafkaProducer {
 
     fn forget_errors(&self) {
         *self.reports().first_error.lock() = None;
+    }
+}
+
+impl Drop for KafkaProducer {
+    /// What is not sent yet is lost; its fate is still told.
+    fn drop(&mut self) {
+        self.client.purge(PurgeConfig::default().queue().inflight());
     }
 }
 
