@@ -84,9 +84,9 @@ impl Platform {
             true => vec![
                 start(&format!("scheduler --listen {scheduler} --partitions 1"), true),
                 start(&format!("agent {host} --listen {agent}"), false),
-                start(&format!("gateway model {host} --inference-server {agent} --partitions 1"), true),
+                start(&format!("gateway model {host} --partitions 1"), true),
                 start(&format!("engine {host} --replica engine-0"), true),
-                start(&format!("gateway pipeline {host} --listen {inference} --inference-server {agent}"), true),
+                start(&format!("gateway pipeline {host} --listen {inference}"), true),
             ],
         };
         for address in [inference, scheduler] {
