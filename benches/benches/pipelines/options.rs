@@ -8,7 +8,8 @@ Without options: everything that the README states. With one of these: that alon
   --layout up|processes          `millstream up`, or each component by itself (up)
   --models onnx|mlserver         the embedded runtime, or a real MLServer, which needs --layout processes (onnx)
   --pipelines N                  how many pipelines are loaded; all use the same models (1)
-  --load STEPS[@RATE]            1 or 3 steps, at a rate or as fast as it goes; may be given more than once (1@100 3@50 1 3)
+  --load STEPS[@RATE]            1 or 3 steps, at a rate or as fast as it goes; may be given more than once; saturation first warms the JVM
+                                 (1 3 1@100 3@50)
   --protocol rest|grpc           (rest)
   --connections N                how many ask at once at saturation (64)
   --seconds N, --warm-up N       how long each load is measured (10), and how long it runs before (3)";
@@ -102,16 +103,16 @@ impl Options {
             }
         }
         if options.loads.is_empty() {
-            options.loads = loads(if options.mlserver { &["1@100", "1"] } else { &["1@100", "3@50", "1", "3"] });
+            options.loads = loads(if options.mlserver { &["1", "1@100"] } else { &["1", "3", "1@100", "3@50"] });
         }
         vec![options]
     }
 
     /// What the README states.
     fn all() -> Vec<Self> {
-        let embedded = Self { loads: loads(&["1@200", "1", "3"]), ..Self::default() };
-        let kafka = Self { kafka: true, loads: loads(&["1@100", "3@50", "1", "3"]), ..Self::default() };
-        let mlserver = Self { processes: true, mlserver: true, loads: loads(&["1@100", "1"]), ..kafka.clone() };
+        let embedded = Self { loads: loads(&["1", "3", "1@200"]), ..Self::default() };
+        let kafka = Self { kafka: true, loads: loads(&["1", "3", "1@100", "3@50"]), ..Self::default() };
+        let mlserver = Self { processes: true, mlserver: true, loads: loads(&["1", "1@100"]), ..kafka.clone() };
         vec![
             Self { protocol: Protocol::Grpc, ..embedded.clone() },
             embedded,
