@@ -2,7 +2,7 @@
 # Asks Kafka Streams every question of ../tests/vectors again, and compares the answers with what is checked in.
 #
 #   ./regenerate.sh              all families
-#   ./regenerate.sh 18 40        these families; 00 is the random one
+#   ./regenerate.sh 18 40        these families; 00 is the random one, 41 is hand-made alone
 #   KEEP=DIR ./regenerate.sh     leaves the new vectors in DIR
 #
 # Needs Java 17 and Maven. The exit code is 1 if an answer differs.
@@ -18,7 +18,7 @@ mvn -q package
 oracle() { java -cp 'target/oracle-1.jar:target/lib/*' millstream.oracle.Oracle "$@"; }
 
 if [ $# -eq 0 ]; then
-    set -- $(seq -w 0 40)
+    set -- $(seq -w 0 41)
 fi
 differing=0
 for family in "$@"; do
@@ -29,11 +29,11 @@ for family in "$@"; do
         if [ -f "scenarios/public/$name.txt" ]; then
             oracle check "scenarios/public/$name.txt" "$answers"
         fi
-        if [ "$family" = 00 ]; then
-            oracle fuzz --family random --seed 1 --count 1050 --threads "$(nproc)" --append "$answers"
-        else
-            oracle fuzz --family "$family" --seed 1 --count 150 --threads "$(nproc)" --append "$answers"
-        fi
+        case $family in
+            00) oracle fuzz --family random --seed 1 --count 1050 --threads "$(nproc)" --append "$answers" ;;
+            41) ;;
+            *) oracle fuzz --family "$family" --seed 1 --count 150 --threads "$(nproc)" --append "$answers" ;;
+        esac
         gzip -9n < "$answers" > "$new/$name.jsonl.gz"
         gzip -dc "$golden" > "$work/golden"
         if cmp -s "$work/golden" "$answers"; then

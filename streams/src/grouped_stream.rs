@@ -237,7 +237,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         };
         let mut graph_node = GraphNode::new(name.clone(), Kind::Plain, write);
         graph_node.output_versioned = Some(store.is_versioned());
-        let (id, sources) = self.add_below_repartition(&mut graph, &store.name, graph_node);
+        let (id, sources) = self.add_below_repartition(&mut graph, (&store.name, store.named_by_user), graph_node);
         KTable {
             name,
             key: store.key.clone(),
@@ -250,12 +250,18 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         }
     }
 
-    /// Adds a node below the stream, or below its repartition if one is needed; also says which sources its sub-topology has then.
-    pub(crate) fn add_below_repartition(&self, graph: &mut Graph, store: &str, node: GraphNode) -> (NodeId, BTreeSet<Arc<str>>) {
+    /// Adds a node below the stream, or below its repartition if one is needed; also says which sources its sub-topology has then. The
+    /// store, whose name the user may have given, names the repartition if nothing else does.
+    pub(crate) fn add_below_repartition(
+        &self,
+        graph: &mut Graph,
+        (store, named_by_user): (&str, bool),
+        node: GraphNode,
+    ) -> (NodeId, BTreeSet<Arc<str>>) {
         if !self.stream.repartition_required {
             return (graph.add(&[self.stream.node], node), self.stream.sources.clone());
         }
-        let names = RepartitionNames::new(graph, self.name.as_deref().unwrap_or(store), self.name.is_some());
+        let names = RepartitionNames::new(graph, self.name.as_deref().unwrap_or(store), self.name.is_some() || named_by_user);
         let source: Arc<str> = names.source.clone().into();
         let shared = self.repartition.get().filter(|_| self.name.is_some());
         let repartition = shared.unwrap_or_else(|| {

@@ -59,9 +59,10 @@ pub use grouped_table::KGroupedTable;
 pub use kstream::{BranchedKStream, KStream};
 pub use ktable::{GlobalKTable, KTable};
 pub use millstream_topology::{
-    Around, Change, Data, DefaultSerde, Error, ErrorHandler, ErrorKind, Failure, Header, Headers, InvalidTimestamp, OffsetReset, OnError,
-    ProcessorWrapper, PunctuationType, RawRecord, Record, RecordMetadata, Response, Serde, SerdeError, SerdeRef, SessionWindowedSerde,
-    TaskConfig, TaskContext, TaskId, TimeWindowedSerde, TimestampExtractor, Topology, ValueAndTimestamp, Window, Windowed, Wrapped, data,
+    Around, Change, Compatibility, Data, DefaultSerde, Error, ErrorHandler, ErrorKind, Failure, Header, Headers, InvalidTimestamp,
+    OffsetReset, OnError, ProcessorWrapper, PunctuationType, RawRecord, Record, RecordMetadata, Response, Serde, SerdeError, SerdeRef,
+    SessionWindowedSerde, TaskConfig, TaskContext, TaskId, TimeWindowedSerde, TimestampExtractor, Topology, ValueAndTimestamp,
+    ValueTimestampHeaders, Window, Windowed, Wrapped, data,
     store::{self, StoreType},
 };
 pub use operator::{Counter, TransformerContext, ValueTransformerWithKey};

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use millstream::{
-    EmitStrategy, Error, Materialized, RawRecord, SessionWindows, SlidingWindows, StoreType, StreamsBuilder, StrictBufferConfig,
-    Suppressed, TestDriverConfig, TimeWindows, Topology, TopologyTestDriver, ValueAndTimestamp, Windowed,
+    Compatibility, EmitStrategy, Error, Materialized, RawRecord, SessionWindows, SlidingWindows, StoreType, StreamsBuilder,
+    StrictBufferConfig, Suppressed, TestDriverConfig, TimeWindows, Topology, TopologyTestDriver, ValueAndTimestamp, Windowed,
 };
 use millstream_topology::store::{SessionStore, TimestampedWindowStore};
 
@@ -152,7 +152,7 @@ fn windows_that_closed_are_emitted_once_and_not_before_the_next_turn() {
     let on_close = builder.stream::<String, String>("in").group_by_key().windowed_by(windows).emit_strategy(EmitStrategy::OnWindowClose);
     on_close.count_with(Materialized::<String, i64>::new().retention_ms(1_000)).to_stream().to("out");
     let mut config = rocksdb(true);
-    config.task.emit_interval_ms = 1_000;
+    (config.task.emit_interval_ms, config.task.compatibility) = (1_000, Compatibility::Kafka);
     let driver = TopologyTestDriver::new(&builder.build().unwrap(), config).unwrap();
     let emitted = || driver.output_topic::<Windowed<String>, Option<i64>>("out").read_key_values().unwrap().len();
     feed(&driver, &[("a", 1), ("a", 12)]);

@@ -5,6 +5,7 @@ use std::{cell::Cell, collections::HashMap, rc::Rc, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
+    compatibility::Compatibility,
     error::{Error, ErrorKind},
     handler::OnError,
     record::{Headers, RawRecord},
@@ -105,6 +106,8 @@ pub struct TaskConfig {
     pub dead_letter_topic: Option<Arc<str>>,
     /// The least wall-clock time between two emissions of windows that closed (`__emit.interval.ms.*`).
     pub emit_interval_ms: i64,
+    /// Whether results that Kafka Streams loses or doubles are lost and doubled, too.
+    pub compatibility: Compatibility,
     /// How many partitions the topics have that sinks write to; absent: one.
     pub partitions: Arc<HashMap<Arc<str>, i32>>,
 }
@@ -119,6 +122,7 @@ impl TaskConfig {
             on_processing_error: OnError::Fail,
             dead_letter_topic: None,
             emit_interval_ms: 1_000,
+            compatibility: Compatibility::default(),
             partitions: Arc::default(),
         }
     }

@@ -11,6 +11,7 @@
 //! | `dataflow` | how tasks run on timely dataflow |
 #![deny(missing_docs)]
 
+mod compatibility;
 mod context;
 mod data;
 pub mod dataflow;
@@ -28,6 +29,7 @@ mod task;
 mod windowed;
 mod wrapper;
 
+pub use compatibility::Compatibility;
 pub use context::{Cancellable, Output, PunctuationType, RecordContext, RecordMetadata, Target, TaskConfig, TaskContext, TaskId};
 pub use data::Data;
 pub use error::{Error, ErrorKind};
@@ -36,7 +38,7 @@ pub use handler::{ErrorHandler, Failure, OnError, Response};
 pub use name::check as check_name;
 pub use node::{AnyNode, Assembly, Children, Node, NodeMaker, SourceMaker};
 pub use queue::{InvalidTimestamp, SourceDef, SourceQueue, TimestampExtractor};
-pub use record::{Change, Header, Headers, RawRecord, Record, ValueAndTimestamp};
+pub use record::{Change, Header, Headers, RawRecord, Record, ValueAndTimestamp, ValueTimestampHeaders};
 pub use serde::{DefaultSerde, Serde, SerdeError, SerdeRef};
 pub use sink::{PartitionKey, SinkDef, SinkTopic, StreamPartitioner, TopicNameExtractor};
 pub use task::{Task, TaskEnv};

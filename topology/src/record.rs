@@ -187,6 +187,17 @@ pub struct ValueAndTimestamp<V> {
     pub timestamp: i64,
 }
 
+/// A row's value, when it was written, and the headers of the record that wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueTimestampHeaders<V> {
+    /// The value.
+    pub value: V,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// The headers.
+    pub headers: Headers,
+}
+
 /// A record in bytes: what comes from a topic, and what goes to one.
 ///
 /// ```

@@ -72,7 +72,7 @@ enum Store {
 impl Store {
     fn of(self, scenario: &Scenario) -> StoreKind {
         match self {
-            // The headers format is one of RocksDB.
+            // Of the headers format, the answers are those of the scenario's own kind alone.
             _ if scenario.config.store_format == StoreFormat::Headers => scenario.config.store,
             Self::Own => scenario.config.store,
             Self::InMemory => StoreKind::InMemory,
@@ -81,29 +81,43 @@ impl Store {
     }
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    certify(&Options::parse()).unwrap_or_else(|error| {
+        eprintln!("certify: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn certify(options: &Options) -> anyhow::Result<ExitCode> {
     run::hush_panics();
     let mut files = vec![];
     for path in &options.paths {
         find(path, &mut files)?;
     }
     let mut report = Report::default();
+    let mut nearest = String::new();
     for file in &files {
         let lines = read(file).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
         if let Some(id) = &options.explain {
             let quoted = format!("\"id\":{}", serde_json::Value::from(id.as_str()));
-            let found = lines.iter().filter(|line| line.contains(&quoted)).find_map(|line| Some((line, judge(line, &options)?)));
+            let found = lines.iter().filter(|line| line.contains(&quoted)).find_map(|line| Some((line, judge(line, options)?)));
             if let Some((line, judged)) = found {
                 print!("{}", report::explain(line, &judged));
                 return Ok(ExitCode::SUCCESS);
             }
+            let ids = lines.iter().filter_map(|line| line.split_once("\"id\":\"")?.1.split('"').next());
+            nearest = ids.chain([&*nearest]).max_by_key(|other| shared_prefix(other, id)).unwrap_or_default().to_string();
             continue;
         }
-        judge_all(&lines, &options).into_iter().for_each(|judged| report.add(judged));
+        judge_all(&lines, options).into_iter().for_each(|judged| report.add(judged));
     }
     if let Some(id) = &options.explain {
-        anyhow::bail!("no scenario has the id {id}: give its file or folder");
+        anyhow::bail!("no scenario has the id {id}: give its file or folder; the nearest is {nearest}");
+    }
+    if report.is_empty() {
+        let family = options.family.map_or(String::new(), |family| format!(" of family {family}"));
+        let paths: Vec<_> = options.paths.iter().map(|path| path.display().to_string()).collect();
+        anyhow::bail!("no scenario{family} in {}: give .jsonl or .jsonl.gz files, or folders of them", paths.join(", "));
     }
     print!("{}", report.show(options.failures, options.unsupported));
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -115,7 +129,8 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         files.push(path.to_path_buf());
         return Ok(());
     }
-    let mut entries = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let entries = std::fs::read_dir(path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut entries: Vec<_> = entries.map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     entries.sort();
     for entry in entries {
         let name = entry.to_string_lossy();
@@ -124,6 +139,10 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn shared_prefix(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count()
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<String>> {
@@ -160,14 +179,16 @@ fn judge(line: &str, options: &Options) -> Option<Judged> {
         Ok(scenario) => scenario,
         Err(error) => {
             let id = line.chars().take(60).collect();
-            return Some(Judged { id, family: 0, outcome: bad(format!("not a scenario: {error}")) });
+            return Some(Judged { id, family: 0, outcome: bad(format!("not a scenario: {error}")), error_text: None });
         }
     };
     if options.family.is_some_and(|family| family != scenario.family) {
         return None;
     }
+    let mut error_text = None;
     let outcome = match catch_unwind(AssertUnwindSafe(|| run::run(&scenario, options.store.of(&scenario)))) {
         Ok(Ok(got)) => {
+            error_text = got.get(run::ERROR_TEXT).and_then(serde_json::Value::as_str).map(String::from);
             let verdict = compare(&scenario.expect, &got);
             match verdict.failures.is_empty() {
                 true => Outcome::Passed { advice: verdict.advice },
@@ -179,7 +200,7 @@ fn judge(line: &str, options: &Options) -> Option<Judged> {
         Ok(Err(Stop::Build(error))) => bad(error.to_string()),
         Err(panic) => bad(format!("panicked: {}", run::panic_text(&*panic))),
     };
-    Some(Judged { id: scenario.id, family: scenario.family, outcome })
+    Some(Judged { id: scenario.id, family: scenario.family, outcome, error_text })
 }
 
 /// A failure that is no difference.

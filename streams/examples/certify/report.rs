@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::compare::Difference;
 
 /// The names of the families.
-const FAMILIES: [&str; 41] = [
+const FAMILIES: [&str; 42] = [
     "random",
     "stateless",
     "split-merge",
@@ -49,6 +49,7 @@ const FAMILIES: [&str; 41] = [
     "processor",
     "caching",
     "naming-errors",
+    "edges",
 ];
 
 pub enum Outcome {
@@ -62,6 +63,8 @@ pub struct Judged {
     pub id: String,
     pub family: usize,
     pub outcome: Outcome,
+    /// What this library said of its error, if it met one.
+    pub error_text: Option<String>,
 }
 
 #[derive(Default)]
@@ -97,9 +100,14 @@ impl Report {
         }
     }
 
-    /// Whether something ran, and nothing failed.
+    /// Whether nothing ran.
+    pub fn is_empty(&self) -> bool {
+        self.families.is_empty()
+    }
+
+    /// Whether nothing failed; what is not supported has failed.
     pub fn is_clean(&self) -> bool {
-        !self.families.is_empty() && self.families.values().all(|family| family.failed.is_empty())
+        self.families.values().all(|family| family.failed.is_empty() && family.unsupported == 0)
     }
 
     pub fn show(&self, failures: usize, reasons: bool) -> String {
@@ -125,8 +133,9 @@ impl Report {
             reasons.iter().for_each(|(what, count)| line(format_args!("unsupported: {count:>6}  {what}")));
         }
         let sum = |count: fn(&Family) -> usize| self.families.values().map(count).sum::<usize>();
-        line(format_args!("{} unsupported, {} differ in a store-dependent field", sum(|f| f.unsupported), sum(|f| f.advice)));
-        line(format_args!("{} passed, {} failed", sum(|f| f.passed), sum(|f| f.failed.len())));
+        let unsupported = sum(|f| f.unsupported);
+        line(format_args!("{unsupported} unsupported (they count as failed), {} differ in a store-dependent field", sum(|f| f.advice)));
+        line(format_args!("{} passed, {} failed", sum(|f| f.passed), sum(|f| f.failed.len()) + unsupported));
         text
     }
 }
@@ -162,6 +171,9 @@ pub fn explain(line: &str, judged: &Judged) -> String {
     match &judged.outcome {
         Outcome::Unsupported(what) => text += &format!("unsupported: {what}\n"),
         _ => differences.iter().take(1).for_each(|difference| text += &difference.explain()),
+    }
+    if let Some(said) = &judged.error_text {
+        let _ = writeln!(text, "the error says: {said}");
     }
     for more in differences.iter().skip(1) {
         let _ = writeln!(text, "also differs: {}", more.place);

@@ -2,16 +2,19 @@
 
 use std::{any::Any, cell::RefCell};
 
-use millstream::{Error, TaskConfig, TestDriverConfig, TopologyTestDriver};
+use millstream::{Compatibility, Error, ProcessingGuarantee, TaskConfig, TestDriverConfig, TopologyTestDriver};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
     functions::{Bad, UserError},
     records::{input, outputs, symbol},
-    scenario::{self, Scenario, Step, StoreKind},
+    scenario::{self, Guarantee, Scenario, Step, StoreKind},
     stores,
     topology::{self, Built},
 };
+
+/// The field of an answer with the text of its error: for the reader, golden answers have none.
+pub const ERROR_TEXT: &str = "error_text";
 
 /// Why a scenario has no answer.
 pub enum Stop {
@@ -42,6 +45,7 @@ pub fn run(scenario: &Scenario, store: StoreKind) -> Result<Map<String, Json>, S
         Ok(built) => drive(scenario, &built, &mut answer)?,
         Err(Stop::Build(error)) => {
             answer.insert("build_error".into(), symbol(error.kind()).into());
+            answer.insert(ERROR_TEXT.into(), error.to_string().into());
         }
         Err(stop) => return Err(stop),
     }
@@ -53,11 +57,13 @@ fn drive(scenario: &Scenario, built: &Built, answer: &mut Map<String, Json>) -> 
     if !built.branches.is_empty() {
         answer.insert("branches".into(), built.branches.clone().into());
     }
-    let config = TestDriverConfig { task: task_config(scenario), start_ms: 0, rocksdb: built.needs_rocksdb };
+    let config =
+        TestDriverConfig { task: task_config(scenario), start_ms: 0, rocksdb: built.needs_rocksdb, guarantee: guarantee(scenario) };
     let driver = match TopologyTestDriver::new(&built.topology, config) {
         Ok(driver) => driver,
         Err(error) => {
             answer.insert("start_error".into(), symbol(error.kind()).into());
+            answer.insert(ERROR_TEXT.into(), error.to_string().into());
             return Ok(());
         }
     };
@@ -70,6 +76,7 @@ fn drive(scenario: &Scenario, built: &Built, answer: &mut Map<String, Json>) -> 
         };
         if let Err(error) = outcome {
             steps.push(json!({"error": symbol(error.kind())}));
+            answer.insert(ERROR_TEXT.into(), error.to_string().into());
             failed = true;
             break;
         }
@@ -86,6 +93,13 @@ fn drive(scenario: &Scenario, built: &Built, answer: &mut Map<String, Json>) -> 
     Ok(())
 }
 
+fn guarantee(scenario: &Scenario) -> ProcessingGuarantee {
+    match scenario.config.guarantee {
+        Guarantee::AtLeastOnce => ProcessingGuarantee::AtLeastOnce,
+        Guarantee::ExactlyOnce => ProcessingGuarantee::ExactlyOnce,
+    }
+}
+
 fn task_config(scenario: &Scenario) -> TaskConfig {
     let config = &scenario.config;
     let on_error = |on_error| match on_error {
@@ -98,6 +112,7 @@ fn task_config(scenario: &Scenario) -> TaskConfig {
         on_processing_error: on_error(config.on_processing_error),
         dead_letter_topic: config.dead_letter_topic.as_ref().map(|topic| (**topic).into()),
         emit_interval_ms: 0,
+        compatibility: Compatibility::Kafka,
         ..TaskConfig::new("oracle")
     }
 }

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use millstream::{
-    Error, TopologyTestDriver, ValueAndTimestamp, Windowed,
-    store::{AnyStore, KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, VersionedKeyValueStore, WindowStore},
+    Data, Error, TopologyTestDriver, ValueAndTimestamp, ValueTimestampHeaders, Windowed,
+    store::{
+        AnyStore, KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, TimestampedWindowStoreWithHeaders,
+        VersionedKeyValueStore, WindowStore,
+    },
 };
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
+    records::headers,
     run::Stop,
     scenario::{Op, Scenario, Step, StoreFormat},
     value::{Type, Value, java_text, unhex},
@@ -25,11 +29,8 @@ pub fn dump(driver: &TopologyTestDriver, scenario: &Scenario, steps: &[Json]) ->
             continue;
         }
         if let Some(mut rows) = rows(&*store).transpose().map_err(|e| Stop::Bad(format!("store {}: {e}", store.name())))? {
-            let of_join = store.typed::<WindowStore<Value, Value>>().is_some();
-            // In memory only the windows of joins have headers.
-            let has_headers = (of_join || store.rocks().is_some()) && !is_users(store.name(), scenario);
-            if scenario.config.store_format == StoreFormat::Headers && has_headers {
-                add_headers(&mut rows, of_join);
+            if scenario.config.store_format == StoreFormat::Headers && is_table_on_rocks(&*store, scenario) {
+                add_headers(&mut rows);
             }
             stores.insert(store.name().to_string(), rows);
         }
@@ -37,20 +38,16 @@ pub fn dump(driver: &TopologyTestDriver, scenario: &Scenario, steps: &[Json]) ->
     Ok(stores.into())
 }
 
-/// Whether a store was added by name, not made by an operation.
-fn is_users(store: &str, scenario: &Scenario) -> bool {
-    scenario.topology.iter().any(|op| matches!(op, Op::AddStateStore(op) | Op::AddStore(op) if &*op.name == store))
+/// Whether a store is on RocksDB and belongs to a table: rows of tables have no headers of their own, which the format shows as none.
+fn is_table_on_rocks(store: &(dyn AnyStore + 'static), scenario: &Scenario) -> bool {
+    let is_users = |op: &Op| matches!(op, Op::AddStateStore(op) | Op::AddStore(op) if *op.name == **store.name());
+    let of_join = store.typed::<TimestampedWindowStoreWithHeaders<Value, Value>>().is_some()
+        || store.typed::<TimestampedWindowStoreWithHeaders<Windowed<Value>, Value>>().is_some();
+    store.rocks().is_some() && !of_join && !scenario.topology.iter().any(is_users)
 }
 
-/// Rows in the headers format have headers, which are empty; those of a join's windows have a timestamp, too: that of their record.
-fn add_headers(rows: &mut Json, of_join: bool) {
-    for row in rows.as_array_mut().into_iter().flatten().filter_map(Json::as_array_mut) {
-        if of_join {
-            let start = row[0][1].clone();
-            row.push(start);
-        }
-        row.push(json!([]));
-    }
+fn add_headers(rows: &mut Json) {
+    rows.as_array_mut().into_iter().flatten().filter_map(Json::as_array_mut).for_each(|row| row.push(json!([])));
 }
 
 /// Key-value stores in store order, window and session stores by key and window.
@@ -70,13 +67,10 @@ fn rows(store: &(dyn AnyStore + 'static)) -> Option<Result<Json, Error>> {
         };
         return Some(store.all().and_then(|rows| sorted(rows.map(|entry| entry.map(row)))));
     }
-    if let Some(store) = store.typed::<WindowStore<Value, Value>>() {
-        let row = |(key, value): (Windowed<Value>, Value)| (key.clone(), json!([windowed(&key), value.to_json()]));
-        // Kafka Streams has no windows of size 0: it cannot list the store of a join at equal times.
-        if store.all().is_ok_and(|mut rows| rows.any(|row| row.is_ok_and(|(key, _)| key.window.start == key.window.end))) {
-            return None;
-        }
-        return Some(store.all().and_then(|rows| sorted(rows.map(|entry| entry.map(row)))));
+    if let Some(rows) = windows(store, windowed)
+        .or_else(|| windows(store, |key: &Windowed<Windowed<Value>>| json!([windowed(&key.key), key.window.start, key.window.end])))
+    {
+        return rows;
     }
     if let Some(store) = store.typed::<SessionStore<Value, Value>>() {
         let row = |(key, value): (Windowed<Value>, Value)| (key.clone(), json!([windowed(&key), value.to_json()]));
@@ -112,6 +106,44 @@ fn versioned(store: &VersionedKeyValueStore<Value, Value>, scenario: &Scenario, 
         }
     }
     Some(rows.into())
+}
+
+/// The rows of a window store without timestamps: a join's, whose keys may be windowed themselves, or one that was added by name. `None`
+/// inside: Kafka Streams has no windows of size 0, and cannot list the store of a join at equal times.
+fn windows<K: Data>(store: &(dyn AnyStore + 'static), show: impl Fn(&Windowed<K>) -> Json + Copy) -> Option<Option<Result<Json, Error>>> {
+    let rows: Result<Vec<(Windowed<K>, Json)>, Error> = if let Some(store) = store.typed::<WindowStore<K, Value>>() {
+        let row = |(key, value): (Windowed<K>, Value)| {
+            let shown = json!([show(&key), value.to_json()]);
+            (key, shown)
+        };
+        store.all().and_then(|rows| rows.map(|entry| entry.map(row)).collect())
+    } else {
+        let store = store.typed::<TimestampedWindowStoreWithHeaders<K, Value>>()?;
+        let row = |(key, row): (Windowed<K>, ValueTimestampHeaders<Value>)| {
+            let shown = json!([show(&key), row.value.to_json(), row.timestamp, headers(&row.headers.to_vec())]);
+            (key, shown)
+        };
+        store.all().and_then(|rows| rows.map(|entry| entry.map(row)).collect())
+    };
+    Some(match rows {
+        Ok(rows) if rows.iter().any(|(key, _)| key.window.start == key.window.end) => None,
+        rows => Some(rows.map(|mut rows| {
+            rows.sort_by_cached_key(|(key, shown)| (key_text(shown), key.window));
+            rows.into_iter().map(|(_, row)| row).collect()
+        })),
+    })
+}
+
+/// The text of a shown row's key without its outermost window.
+fn key_text(row: &Json) -> String {
+    match &row[0][0] {
+        Json::Array(inner) => format!("{}@{}/{}", text_of(&inner[0]), inner[1], inner[2]),
+        key => text_of(key),
+    }
+}
+
+fn text_of(key: &Json) -> String {
+    key.as_str().map_or_else(|| key.to_string(), String::from)
 }
 
 fn windowed(key: &Windowed<Value>) -> Json {

@@ -100,7 +100,12 @@ pub(crate) struct GraphNode {
 }
 
 /// How late a window's updates may come: what `suppress` looks for upstream.
-pub(crate) type Grace = i64;
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Grace {
+    pub ms: i64,
+    /// Whether windows still take records when stream time is exactly so much after their end: sliding ones and sessions do.
+    pub is_last_included: bool,
+}
 
 impl GraphNode {
     pub fn new(name: impl Into<Arc<str>>, kind: Kind, write: impl FnOnce(&mut Topology, &Written) -> Result<(), Error> + 'static) -> Self {
@@ -209,7 +214,12 @@ impl Graph {
         match name {
             Some(name) => {
                 self.number();
-                format!("{name}{suffix}")
+                let outcome = millstream_topology::check_name(name);
+                self.check(outcome);
+                let name = format!("{name}{suffix}");
+                let outcome = millstream_topology::check_name(&name);
+                self.check(outcome);
+                name
             }
             None => self.generate(prefix),
         }

@@ -27,8 +27,9 @@ pub struct TopologyConfig {
     pub ensure_explicit_naming: bool,
     /// Where stores are kept that do not say so themselves (`dsl.store.suppliers.class`).
     pub store_type: crate::StoreType,
-    /// Whether tables on RocksDB are stored in the headers format (`dsl.store.format`, KIP-1271). Their rows have no headers of their own
-    /// in Kafka Streams either; what shows is that a deletion is logged with the headers of its record.
+    /// Whether stores have the headers format (`dsl.store.format`, KIP-1271): those of stream-stream joins keep each record's headers. Rows
+    /// of tables on RocksDB have none of their own in Kafka Streams either; what shows is that a deletion is logged with the headers of its
+    /// record.
     pub headers_format: bool,
     /// What goes around every processor (`processor.wrapper.class`, KIP-1112).
     pub processor_wrapper: Option<Arc<dyn ProcessorWrapper>>,

@@ -6,12 +6,12 @@ mod windowed;
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use input::{Drawn, Input, Member};
-use millstream_topology::{Assembly, Change, Data, DefaultSerde, ErrorKind, SerdeRef, Topology};
+use millstream_topology::{Assembly, Change, Compatibility, Data, DefaultSerde, Error, ErrorKind, SerdeRef, Topology};
 pub use windowed::{SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream};
 
 use crate::{
     KGroupedStream, KTable, StreamsBuilder, WindowDefinition,
-    builder::graph::{GraphNode, Kind, NodeId, Written},
+    builder::graph::{Grace, GraphNode, Kind, NodeId, Written},
     kstream::write_processor,
     ktable::{StoreSpec, TableNode, View},
     operator::PassThrough,
@@ -132,7 +132,7 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
         materialized: Materialized<K, A::Present>,
     ) -> KTable<K, A::Present> {
         let (store, initializer): (_, Initializer<A>) = (self.store(&materialized), Arc::new(initializer));
-        let plan = Plan { key: store.key.clone(), versioned: Some(store.is_versioned()), grace_ms: None, store: store.clone() };
+        let plan = Plan { key: store.key.clone(), versioned: Some(store.is_versioned()), grace: None, store: store.clone() };
         self.table(plan, materialized.node_name.as_deref(), |input| input.plain(&store, &initializer))
     }
 
@@ -183,7 +183,7 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
                 }
             };
             let mut node = GraphNode::new(name, Kind::Plain, write);
-            (node.output_versioned, node.grace) = (plan.versioned, plan.grace_ms);
+            (node.output_versioned, node.grace) = (plan.versioned, plan.grace);
             nodes.push(graph.add(&[parent], node));
             tables.push(table);
         }
@@ -197,7 +197,7 @@ impl<K: Data<Present = K>, A: Data> CogroupedKStream<K, A> {
             sources: [name.clone()].into(),
             queryable: store.queryable(),
             name,
-            table: Rc::new(Merged(tables)),
+            table: Rc::new(Merged { tables, has_windows: plan.grace.is_some() }),
             node,
             builder: self.builder.clone(),
         }
@@ -209,18 +209,31 @@ struct Plan<K: Data<Present = K>, A: Data, W> {
     store: StoreSpec<K, A::Present>,
     key: Option<SerdeRef<W>>,
     versioned: Option<bool>,
-    grace_ms: Option<i64>,
+    grace: Option<Grace>,
 }
 
 /// The table that several aggregations write to.
-struct Merged<W: Data, A: Data>(Vec<Rc<dyn TableNode<W, A>>>);
+struct Merged<W: Data, A: Data> {
+    tables: Vec<Rc<dyn TableNode<W, A>>>,
+    has_windows: bool,
+}
 
 impl<W: Data, A: Data> TableNode<W, A> for Merged<W, A> {
     fn send_old_values(&self, force: bool) -> bool {
-        self.0.iter().all(|table| table.send_old_values(force))
+        self.tables.iter().all(|table| table.send_old_values(force))
     }
 
     fn view(&self) -> View<W, A> {
-        self.0[0].view()
+        let View { stores, make } = self.tables[0].view();
+        let has_windows = self.has_windows;
+        let checked = move |assembly: &Assembly<'_>| match assembly.config().compatibility {
+            Compatibility::Kafka if has_windows => {
+                let text =
+                    format!("{}: Kafka Streams cannot look up rows of a cogroup in windows: run as Compatibility::Sound", assembly.name());
+                Err(Error::new(ErrorKind::Streams, text))
+            }
+            _ => make(assembly),
+        };
+        View { stores, make: Arc::new(checked) }
     }
 }

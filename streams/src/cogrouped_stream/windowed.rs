@@ -7,6 +7,7 @@ use millstream_topology::{Data, DefaultSerde, SerdeRef, SessionWindowedSerde, Ti
 use super::{CogroupedKStream, Initializer, Plan, input::Merger};
 use crate::{
     KTable, SessionWindows,
+    builder::graph::Grace,
     options::Materialized,
     windowed_stream::{TimeKind, check_retention},
 };
@@ -72,7 +73,7 @@ impl<K: Data<Present = K>, A: Data> TimeWindowedCogroupedKStream<K, A> {
         let retention_ms = materialized.retention_ms.unwrap_or(least_ms);
         check_retention(&self.cogrouped.builder, &store.name, retention_ms, least_ms);
         let key = store.key.clone().map(|key| Arc::new(TimeWindowedSerde::new(key, kind.size_ms())) as SerdeRef<_>);
-        let plan = Plan { store: store.clone(), key, versioned: None, grace_ms: Some(kind.grace_ms()) };
+        let plan = Plan { store: store.clone(), key, versioned: None, grace: Some(kind.grace()) };
         let named = materialized.node_name.as_deref();
         self.cogrouped.table(plan, named, |input| input.time(&store, &initializer, kind, retention_ms))
     }
@@ -148,7 +149,7 @@ impl<K: Data<Present = K>, A: Data> SessionWindowedCogroupedKStream<K, A> {
         let retention_ms = materialized.retention_ms.unwrap_or(least_ms);
         check_retention(&self.cogrouped.builder, &store.name, retention_ms, least_ms);
         let key = store.key.clone().map(|key| Arc::new(SessionWindowedSerde::new(key)) as SerdeRef<_>);
-        let plan = Plan { store: store.clone(), key, versioned: None, grace_ms: Some(least_ms) };
+        let plan = Plan { store: store.clone(), key, versioned: None, grace: Some(Grace { ms: least_ms, is_last_included: true }) };
         let named = materialized.node_name.as_deref();
         self.cogrouped.table(plan, named, |input| input.sessions(&store, (&initializer, &merger), windows, retention_ms))
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, marker::PhantomData, rc::Rc, sync::Arc};
 
 use millstream_topology::{
     Assembly, Data, DefaultSerde, Error, SerdeRef, Topology,
-    store::{KeyValueStore, StoreDef, WindowStore, WindowStoreOptions},
+    store::{KeyValueStore, StoreDef, WindowStoreOptions},
 };
 
 use super::{KStream, maker, write_processor};
@@ -14,7 +14,7 @@ use crate::{
         graph::{GraphNode, Kind, Written},
         need,
     },
-    operator::{JoinSide, JoinWindow, PassThrough, SelfJoin, Sides},
+    operator::{JoinRows, JoinSide, JoinWindow, PassThrough, SelfJoin, Sides},
     options::StreamJoined,
 };
 
@@ -313,11 +313,11 @@ impl<K: Data, V: Data> KStream<K, V> {
             log_headers: true,
             ..WindowStoreOptions::default()
         };
-        let logging = joined.logging;
+        let (logging, has_headers) = (joined.logging, self.builder.config.headers_format);
 
         // The nodes that put each side into its window, with its store.
-        let this_store = window_store(&stores.this, key.clone(), value.clone(), options, logging);
-        let other_store = window_store(&stores.other, key.clone(), other_value.clone(), options, logging);
+        let this_store = window_store(&stores.this, key.clone(), value.clone(), options, logging, has_headers);
+        let other_store = window_store(&stores.other, key.clone(), other_value.clone(), options, logging, has_headers);
         let (this_store, other_store) = match (this_store, other_store) {
             (Ok(this), Ok(other)) => (this, other),
             (Err(error), _) | (_, Err(error)) => {
@@ -395,8 +395,9 @@ fn window_store<K: Data, V: Data>(
     value: Option<SerdeRef<V>>,
     options: WindowStoreOptions,
     logging: bool,
+    has_headers: bool,
 ) -> Result<StoreDef, Error> {
-    let mut def = WindowStore::def(name.clone(), need(key, name, "key")?, need(value, name, "value")?, options);
+    let mut def = JoinRows::def(name, need(key, name, "key")?, need(value, name, "value")?, options, has_headers);
     (def.caching, def.logging) = (false, logging);
     Ok(def)
 }
@@ -410,8 +411,9 @@ struct Stores {
 /// The node that puts a side into its window: after the join has seen the record.
 fn windowed<K: Data, V: Data>(name: &Arc<str>, store: StoreDef) -> GraphNode {
     let (node_name, store_name) = (name.clone(), store.name.clone());
-    let make =
-        move |assembly: &mut Assembly<'_>| Ok(JoinWindow::<K, V> { store: assembly.store(&store_name)?, children: assembly.children()? });
+    let make = move |assembly: &mut Assembly<'_>| {
+        Ok(JoinWindow::<K, V> { store: JoinRows::open(&store_name, assembly)?, children: assembly.children()? })
+    };
     let processor = write_processor::<K, V, _, _>(name, make);
     GraphNode::new(name.clone(), Kind::Windowed, move |topology, written| {
         processor(topology, written)?;

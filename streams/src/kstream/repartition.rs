@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use millstream_topology::{Data, DefaultSerde, ErrorKind, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, StreamPartitioner};
+use millstream_topology::{Data, DefaultSerde, InvalidTimestamp, SerdeRef, SinkDef, SinkTopic, SourceDef, StreamPartitioner};
 
 use super::{KStream, maker};
 use crate::{
@@ -43,9 +43,6 @@ impl<K: Data, V: Data> KStream<K, V> {
     /// ```
     pub fn repartition_with(&self, repartitioned: Repartitioned<K, V>) -> Self {
         let mut graph = self.builder.graph.borrow_mut();
-        if repartitioned.partitions.is_some_and(|partitions| partitions < 1) {
-            graph.fail(ErrorKind::IllegalArgument, format!("{}: a repartition topic has at least one partition", self.name));
-        }
         let base = repartitioned.name.clone().unwrap_or_else(|| graph.generate("KSTREAM-REPARTITION-"));
         let serdes = (repartitioned.key.resolve(self.key.as_ref()), repartitioned.value.resolve(self.value.as_ref()));
         let names = RepartitionNames::new(&mut graph, &base, repartitioned.name.is_some());

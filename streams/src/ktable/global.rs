@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_topology::{Data, DefaultSerde, ErrorKind, SourceDef, Topology};
+use millstream_topology::{Data, DefaultSerde, Error, ErrorKind, SourceDef, Topology};
 
 use super::{StoreSpec, TableNode, TableSource, View};
 use crate::{
@@ -44,7 +44,7 @@ impl<K: Data, V: Data> GlobalKTable<K, V> {
     ///
     /// ```
     /// # use millstream::*; let builder = StreamsBuilder::new();
-    /// let rates = builder.global_table_with::<String, i64>("rates", Consumed::new(), Materialized::store("rates"));
+    /// let rates = builder.global_table_with::<String, i64>("rates", Consumed::new(), Some(Materialized::store("rates")));
     /// assert_eq!(rates.queryable_store_name(), Some("rates"));
     /// # builder.build()?;
     /// # Ok::<(), Error>(())
@@ -68,16 +68,14 @@ impl StreamsBuilder {
         K: DefaultSerde + Data<Present = K>,
         V: DefaultSerde + Data<Present = V>,
     {
-        let consumed = Consumed::<Option<K>, Option<V>>::new();
-        let materialized = Materialized::carried(consumed.key.resolve(None), consumed.value.resolve(None));
-        self.global_table_with(topic, consumed, materialized)
+        self.global_table_with(topic, Consumed::new(), None)
     }
 
-    /// The same, with options.
+    /// The same, with options. A `Materialized` names the store.
     ///
     /// ```
     /// # use millstream::*; let builder = StreamsBuilder::new();
-    /// let rates = builder.global_table_with::<String, i64>("rates", Consumed::new().name("rates"), Materialized::store("rates"));
+    /// let rates = builder.global_table_with::<String, i64>("rates", Consumed::new().name("rates"), Some(Materialized::store("rates")));
     /// # builder.build()?;
     /// # Ok::<(), Error>(())
     /// ```
@@ -85,7 +83,7 @@ impl StreamsBuilder {
         &self,
         topic: &str,
         consumed: Consumed<Option<K>, Option<V>>,
-        materialized: Materialized<K, V>,
+        materialized: Option<Materialized<K, V>>,
     ) -> GlobalKTable<K, V>
     where
         K: Data<Present = K>,
@@ -93,7 +91,8 @@ impl StreamsBuilder {
     {
         let mut graph = self.graph.borrow_mut();
         let (key, value) = (consumed.key.resolve(None), consumed.value.resolve(None));
-        let materialized = materialized.logging(false);
+        let is_unnamed = materialized.as_ref().is_some_and(|materialized| materialized.store_name.is_none());
+        let materialized = materialized.unwrap_or_else(|| Materialized::carried(key.clone(), value.clone())).logging(false);
         let store = StoreSpec::new(&mut graph, &format!("{topic}-"), &materialized, key.as_ref(), value.as_ref(), &self.config);
         if store.is_versioned() {
             graph.fail(ErrorKind::Topology, format!("{}: a global table keeps no versions: use a table", store.name));
@@ -104,6 +103,11 @@ impl StreamsBuilder {
         let write = {
             let (name, topic) = (name.clone(), Arc::<str>::from(topic));
             move |topology: &mut Topology, _: &Written| {
+                if is_unnamed {
+                    let text =
+                        format!("{name}: the store of a global table has no name: give it one with Materialized::store, or pass None");
+                    return Err(Error::new(ErrorKind::IllegalArgument, text));
+                }
                 let source: SourceDef<Option<K>, Option<V>> = SourceDef {
                     key: need(key, &source_name, "key")?,
                     value: need(value, &source_name, "value")?,

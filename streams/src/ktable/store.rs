@@ -63,8 +63,11 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
         check_versioned(graph, materialized);
         let name: Arc<str> = match &materialized.store_name {
             Some(name) => {
-                let outcome = millstream_topology::check_name(name);
-                graph.check(outcome);
+                // The name of a store that the user supplies, as a versioned one is in Kafka Streams, is the user's own affair.
+                if materialized.versioned.is_none() {
+                    let outcome = millstream_topology::check_name(name);
+                    graph.check(outcome);
+                }
                 name.as_str().into()
             }
             None => {
@@ -106,6 +109,11 @@ impl<K: Data<Present = K>, V: Data<Present = V>> StoreSpec<K, V> {
 
     pub fn is_versioned(&self) -> bool {
         self.versioned.is_some()
+    }
+
+    /// Whether it is in the headers format.
+    pub fn has_headers(&self) -> bool {
+        self.logged_headers == LoggedHeaders::OfDeletions
     }
 
     /// The definition; the same at every call.

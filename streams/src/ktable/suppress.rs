@@ -9,7 +9,7 @@ use millstream_topology::{
 
 use super::{KTable, TableNode, View};
 use crate::{
-    builder::graph::{Graph, GraphNode, Kind, NodeId, Written},
+    builder::graph::{Grace, Graph, GraphNode, Kind, NodeId, Written},
     kstream::maker,
     operator::{Suppress, SuppressedRows},
     options::Suppressed,
@@ -62,7 +62,10 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
             graph.fail(ErrorKind::Topology, format!("{}: a versioned table cannot be suppressed: suppress one that is not", self.name));
         }
         let name: Arc<str> = given.clone().unwrap_or_else(|| graph.generate("KTABLE-SUPPRESS-")).into();
-        let wait_ms = wait_ms.unwrap_or_else(|| graph.window_grace(self.node));
+        let wait = match wait_ms {
+            Some(ms) => Grace { ms, is_last_included: false },
+            None => graph.window_grace(self.node),
+        };
         let store: Arc<str> = match given {
             Some(name) => format!("{name}-store").into(),
             None => {
@@ -80,6 +83,8 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
                 let (of, this) = (store.clone(), name.clone());
                 let make = move |assembly: &mut Assembly<'_>| {
                     let (buffer, children) = (assembly.store(&of)?, assembly.children()?);
+                    let is_longer = wait.is_last_included && assembly.config().compatibility.is_sound();
+                    let wait_ms = wait.ms.saturating_add(i64::from(is_longer));
                     Ok(Suppress::<K, V> { name: this.clone(), buffer, children, bounds, wait_ms, time_of, stream_time: -1 })
                 };
                 topology.add_processor(&name, &written.parents, maker(make))?;
@@ -126,15 +131,15 @@ impl<K: Data, V: Data> TableNode<K, V> for SuppressNode<K, V> {
 
 impl Graph {
     /// How late updates of the windows above a node may come: the longest of its branches. Every branch must have windows.
-    fn window_grace(&mut self, node: NodeId) -> i64 {
+    fn window_grace(&mut self, node: NodeId) -> Grace {
         self.longest_grace(node).unwrap_or_else(|| {
             let name = self.nodes[node].name.clone();
             self.fail(ErrorKind::Topology, format!("{name}: windows close only where there are some: suppress until a time limit instead"));
-            0
+            Grace { ms: 0, is_last_included: false }
         })
     }
 
-    fn longest_grace(&self, node: NodeId) -> Option<i64> {
+    fn longest_grace(&self, node: NodeId) -> Option<Grace> {
         let GraphNode { grace, parents, .. } = &self.nodes[node];
         grace.or_else(|| parents.iter().map(|&parent| self.longest_grace(parent)).collect::<Option<Vec<_>>>()?.into_iter().max())
     }

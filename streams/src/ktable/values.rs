@@ -300,13 +300,12 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
         let (key, config) = (self.key.as_ref(), &self.builder.config);
         let store = materialized.and_then(|materialized| StoreSpec::if_named(&mut graph, materialized, key, None, config));
         let name: Arc<str> = graph.name_or(named, "KTABLE-TRANSFORMVALUES-").into();
-        let table = Rc::new(TableTransform::new(self.table.clone(), store, supplier));
+        let table = Rc::new(TableTransform::new(self.table.clone(), store, supplier, stores));
         let write = {
             let (table, name) = (table.clone(), name.clone());
-            let stores: Vec<String> = stores.iter().map(ToString::to_string).collect();
             move |topology: &mut Topology, written: &Written| {
                 StoreSpec::write_node(table.store.as_ref(), topology, &name, &written.parents, table.maker())?;
-                stores.iter().try_for_each(|store| topology.connect(&name, store))
+                table.used().iter().try_for_each(|store| topology.connect(&name, store))
             }
         };
         let mut node = GraphNode::new(name.clone(), Kind::Plain, write);

@@ -18,7 +18,7 @@ use crate::{
 
 /// How an aggregate begins and goes on.
 pub(crate) trait Aggregate<K, V, A>: Send + Sync + 'static {
-    /// The aggregate before the first record; what a change's old value is then.
+    /// The aggregate before the first record. As in Kafka Streams it is that record's old value, too, unless the application is sound.
     fn initial(&self) -> Option<A>;
     /// The aggregate after one more record.
     fn add(&self, key: &K, value: &V, aggregate: Option<A>) -> Option<A>;
@@ -190,13 +190,14 @@ impl<L: Data, V: Data, A: Data, F: Aggregate<L::Present, V, A>> Node<L, V> for O
             context.drop_record();
             return Ok(());
         };
-        // The old value of a first record is the initial aggregate, not nothing: Kafka Streams does so, and tables below subtract it.
-        let (old, timestamp) = match self.store.get(&key)? {
+        let row = self.store.get(&key)?;
+        let send_old = self.send_old && (row.is_some() || !context.config.compatibility.is_sound());
+        let (begin, timestamp) = match row {
             Some(row) => (Some(row.value), row.timestamp.max(timestamp)),
             None => (self.fold.initial(), timestamp),
         };
-        let new = self.fold.add(&key, &value, old.clone());
-        let change = Change::new(new, old.filter(|_| self.send_old));
+        let new = self.fold.add(&key, &value, begin.clone());
+        let change = Change::new(new, begin.filter(|_| send_old));
         self.store.update(&self.children, context, Record { key, value: change, timestamp, headers })
     }
 }

@@ -1,5 +1,6 @@
-//! **Law.** Windows that have closed are emitted once (KIP-825): after a record, if the clock has reached the next turn and the time up to
-//! which windows are closed has moved on. Up to where they were emitted is remembered with the committed offsets.
+//! **Law.** Windows that have closed are emitted once (KIP-825), when a record moves on the time up to which windows are closed: as Kafka
+//! Streams does it after that record, if the clock has reached the next turn; soundly before it, because its time may hide them. Up to where
+//! they were emitted is remembered with the committed offsets.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl EmitFinal {
     /// Whether windows that closed by then are to be emitted now.
     pub fn is_due(&mut self, context: &TaskContext, closed: i64) -> bool {
         let now = context.wall_clock();
-        if now < self.next_turn {
+        if !context.config.compatibility.is_sound() && now < self.next_turn {
             return false;
         }
         self.next_turn = now + context.config.emit_interval_ms;

@@ -3,14 +3,15 @@
 
 use std::any::Any;
 
-use millstream_topology::{Assembly, Children, Data, Error, ErrorKind, Node, Record, TaskContext, store::WindowStore};
+use millstream_topology::{Assembly, Children, Data, Error, ErrorKind, Node, Record, TaskContext};
 
+use super::JoinRows;
 use crate::{JoinWindows, kstream::Joiner};
 
 /// A join of a stream with itself. `V` and `O` are one type, known under two names.
 pub(crate) struct SelfJoin<K: Data, V: Data, O, R> {
     windows: JoinWindows,
-    store: WindowStore<K::Present, V::Present>,
+    store: JoinRows<K::Present, V::Present>,
     stream_time: i64,
     joiner: Joiner<K, V::Present, O, R>,
     children: Children<K, R>,
@@ -18,7 +19,13 @@ pub(crate) struct SelfJoin<K: Data, V: Data, O, R> {
 
 impl<K: Data, V: Data, O: 'static, R: Data> SelfJoin<K, V, O, R> {
     pub fn new(windows: JoinWindows, joiner: &Joiner<K, V::Present, O, R>, store: &str, assembly: &Assembly<'_>) -> Result<Self, Error> {
-        Ok(Self { windows, store: assembly.store(store)?, stream_time: -1, joiner: joiner.clone(), children: assembly.children()? })
+        Ok(Self {
+            windows,
+            store: JoinRows::open(store, assembly)?,
+            stream_time: -1,
+            joiner: joiner.clone(),
+            children: assembly.children()?,
+        })
     }
 
     fn pair(&self, key: &K, left: &V::Present, right: &V::Present) -> Result<R, Error> {
@@ -37,9 +44,9 @@ impl<K: Data, V: Data, O: 'static, R: Data> Node<K, V> for SelfJoin<K, V, O, R> 
             return Ok(());
         };
         let send = |context: &mut TaskContext, value: R, timestamp: i64| {
-            self.children.forward(context, Record { key: key.clone(), value, timestamp, headers: headers.clone() })
+            self.children.forward(context, Record { key: key.clone(), value, timestamp, headers: headers.copied() })
         };
-        let JoinWindows { before_ms, after_ms, grace_ms } = self.windows;
+        let JoinWindows { before_ms, after_ms, grace_ms, .. } = self.windows;
         let with_itself = self.pair(&key, value, value)?;
         self.stream_time = self.stream_time.max(timestamp);
         let retention = self.windows.size_ms() + grace_ms;
@@ -47,20 +54,16 @@ impl<K: Data, V: Data, O: 'static, R: Data> Node<K, V> for SelfJoin<K, V, O, R> 
 
         let around = |before: i64, after: i64| ((timestamp - before).max(0), (timestamp + after).max(0));
         let (from, to) = around(before_ms, after_ms);
-        for row in self.store.fetch_range(present, from, to)? {
-            let (at, other) = row?;
-            send(context, self.pair(&key, value, &other)?, timestamp.max(at))?;
-        }
+        self.store.visit(present, (from, to), |at, other| send(context, self.pair(&key, value, &other)?, timestamp.max(at)))?;
         let (from, to) = around(after_ms, before_ms);
-        for row in self.store.fetch_range(present, from, to)? {
-            let (at, other) = row?;
+        self.store.visit(present, (from, to), |at, other| {
             if timestamp < at
                 && let Some(result) = with_itself.take()
             {
                 send(context, result, timestamp)?;
             }
-            send(context, self.pair(&key, &other, value)?, timestamp.max(at))?;
-        }
+            send(context, self.pair(&key, &other, value)?, timestamp.max(at))
+        })?;
         match with_itself {
             Some(result) => send(context, result, timestamp),
             None => Ok(()),

@@ -61,6 +61,8 @@ where
 {
     fn maker<L: Data<Present = K>>(&self) -> NodeMaker {
         let Self { store, windows, emit, fold, send_old, .. } = self.clone();
+        // In the headers format the row's own headers go on with it (KIP-1285), and it has none.
+        let has_headers = store.has_headers();
         let name = store.name;
         maker::<L, V, _, _>(move |assembly| {
             let store: SessionStore<K, A> = assembly.store(&name)?;
@@ -68,7 +70,8 @@ where
             let (emit, send_old) = (EmitFinal::of(emit, &name), send_old.load(Relaxed));
             let below = children.clone();
             let listener = move |context: &mut TaskContext, key: Windowed<K>, new, old| {
-                let (timestamp, headers) = (key.window.end, context.record.headers.clone());
+                let timestamp = key.window.end;
+                let headers = if has_headers { Headers::empty() } else { context.record.headers.clone() };
                 below.forward(context, Record { key, value: Change::new(new, old), timestamp, headers })
             };
             store.set_flush_listener(listener, send_old);
@@ -125,6 +128,10 @@ impl<L: Data, V: Data, A: Data<Present = A>, F: SessionAggregate<L::Present, V, 
         let SessionWindows { gap_ms, grace_ms } = self.windows;
         self.stream_time = self.stream_time.max(timestamp);
         let closed = self.stream_time.wrapping_sub(grace_ms).wrapping_sub(gap_ms);
+        let is_sound = context.config.compatibility.is_sound();
+        if is_sound {
+            self.emit_closed(context, closed, &headers)?;
+        }
         let mut session = Windowed::new(key, timestamp, timestamp);
         let mut aggregate = self.fold.initial();
         let mut merged = vec![];
@@ -139,17 +146,20 @@ impl<L: Data, V: Data, A: Data<Present = A>, F: SessionAggregate<L::Present, V, 
             context.drop_record();
         } else {
             // A session of the very same bounds is overwritten; Kafka Streams does not retract its old value.
+            let mut overwritten = None;
             if session.window.start != timestamp || session.window.end != timestamp {
                 for (old, value) in merged {
                     self.store.remove(context, &old)?;
                     self.update(context, old, Some(value), None)?;
                 }
+            } else if is_sound {
+                overwritten = merged.pop().map(|(_, value)| value);
             }
             let aggregate = self.fold.add(&session.key, &value, aggregate);
             self.store.put(context, &session, aggregate.as_ref())?;
-            self.update(context, session, None, aggregate)?;
+            self.update(context, session, overwritten, aggregate)?;
         }
-        self.emit_closed(context, closed, &headers)
+        if is_sound { Ok(()) } else { self.emit_closed(context, closed, &headers) }
     }
 }
 

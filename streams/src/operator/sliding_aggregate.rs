@@ -143,21 +143,30 @@ impl<L: Data, V: Data, A: Data<Present = A>, F: Aggregate<L::Present, V, A>> Nod
             context.drop_record();
             return Ok(());
         }
+        let is_sound = context.config.compatibility.is_sound();
+        if is_sound {
+            self.emit_closed(context, closed, &headers)?;
+        }
         let arrival = Arrival { key: &key, value: &value, timestamp, headers: &headers, closed };
         if timestamp < difference {
             // Such a record does not emit windows that have closed: the next one does.
             return self.add_early(context, &arrival);
         }
         self.add(context, &arrival)?;
-        self.rows.emit_closed(context, closed, &headers, |last_closed, closed| {
+        if is_sound { Ok(()) } else { self.emit_closed(context, closed, &headers) }
+    }
+}
+
+impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
+    fn emit_closed(&mut self, context: &mut TaskContext, closed: i64, headers: &Headers) -> Result<(), Error> {
+        let difference = self.windows.time_difference_ms;
+        self.rows.emit_closed(context, closed, headers, |last_closed, closed| {
             let last = closed.wrapping_sub(difference).wrapping_sub(1);
             let first = if last_closed == -1 { 0 } else { last_closed.wrapping_sub(difference).max(0) };
             (last >= 0).then_some((first, last))
         })
     }
-}
 
-impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
     fn window_from(&self, start: i64) -> Result<Window, Error> {
         Window::time(start, start.wrapping_add(self.windows.time_difference_ms))
     }
@@ -178,11 +187,11 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
             } else if end > timestamp {
                 let (value, at) = (row.value.clone(), row.timestamp);
                 around.right.get_or_insert(row);
-                self.update(context, arrival, self.window_from(start)?, Some(value), at)?;
+                self.update(context, arrival, self.window_from(start)?, Some(value), at, true)?;
             } else if end == timestamp {
                 around.has_left = true;
                 let newest = row.timestamp;
-                self.update(context, arrival, self.window_from(start)?, Some(row.value), newest)?;
+                self.update(context, arrival, self.window_from(start)?, Some(row.value), newest, true)?;
                 if newest >= timestamp {
                     return Ok(());
                 }
@@ -205,13 +214,13 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
             && !around.starts.contains(&start)
             && start.wrapping_add(difference) >= timestamp
         {
-            self.update(context, arrival, self.window_from(start)?, self.fold.initial(), timestamp)?;
+            self.update(context, arrival, self.window_from(start)?, self.fold.initial(), timestamp, false)?;
         }
         if !around.has_left {
             let start = timestamp - difference;
             let is_shared = around.previous_record.is_some_and(|previous| start <= previous);
             let begin = if is_shared { around.left } else { self.fold.initial() };
-            self.update(context, arrival, self.window_from(start)?, begin, timestamp)?;
+            self.update(context, arrival, self.window_from(start)?, begin, timestamp, false)?;
         }
         match around.right {
             Some(right) if !around.has_right && right.timestamp > timestamp => self.create_right(context, arrival, right),
@@ -234,7 +243,7 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
             } else if start <= timestamp {
                 let (value, at) = (row.value.clone(), row.timestamp);
                 around.right = Some(row);
-                self.update(context, arrival, self.window_from(start)?, Some(value), at)?;
+                self.update(context, arrival, self.window_from(start)?, Some(value), at, true)?;
             } else {
                 around.has_right = true;
             }
@@ -247,10 +256,11 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
         if let Some(start) = around.previous_record.map(|previous| previous + 1)
             && !around.starts.contains(&start)
         {
-            self.update(context, arrival, self.window_from(start)?, self.fold.initial(), timestamp)?;
+            self.update(context, arrival, self.window_from(start)?, self.fold.initial(), timestamp, false)?;
         }
+        let is_there = combined.is_some();
         let (begin, at) = combined.map_or_else(|| (self.fold.initial(), timestamp), |row| (Some(row.value), row.timestamp));
-        self.update(context, arrival, self.window_from(0)?, begin, at)
+        self.update(context, arrival, self.window_from(0)?, begin, at, is_there)
     }
 
     /// Creates the record's right window; it is there for others, the record is not in it.
@@ -262,14 +272,15 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
         self.rows.update(context, update)
     }
 
-    /// Adds the record to a window, unless that has closed.
+    /// Adds the record to a window, unless that has closed. A window that is not there begins with `begin`.
     fn update<V>(
         &self,
         context: &mut TaskContext,
         arrival: &Arrival<'_, K, V>,
         window: Window,
-        old: Option<A>,
+        begin: Option<A>,
         at: i64,
+        is_there: bool,
     ) -> Result<(), Error>
     where
         F: Aggregate<K, V, A>,
@@ -278,9 +289,10 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
             context.drop_record();
             return Ok(());
         }
-        let timestamp = if old.is_none() { arrival.timestamp } else { at.max(arrival.timestamp) };
-        let new = self.fold.add(arrival.key, arrival.value, old.clone());
+        let timestamp = if begin.is_none() { arrival.timestamp } else { at.max(arrival.timestamp) };
+        let new = self.fold.add(arrival.key, arrival.value, begin.clone());
         self.rows.store.put(context, arrival.key, new.as_ref().map(|value| (value, timestamp)), window.start)?;
+        let old = begin.filter(|_| is_there || !context.config.compatibility.is_sound());
         self.rows.update(context, Update { key: arrival.key, window, old, new, timestamp, headers: arrival.headers })
     }
 }

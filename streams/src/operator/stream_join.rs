@@ -6,10 +6,10 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_topology::{
-    Assembly, Children, Data, Error, ErrorKind, Node, Record, SerdeRef, TaskContext,
-    store::{KeyValueStore, WindowStore},
+    Assembly, Children, Compatibility, Data, Error, ErrorKind, Node, Record, SerdeRef, TaskContext, store::KeyValueStore,
 };
 
+use super::JoinRows;
 use crate::{
     JoinWindows,
     builder::need,
@@ -18,16 +18,16 @@ use crate::{
 
 /// Puts a side into its window, after the join has seen the record.
 pub(crate) struct JoinWindow<K: Data, V: Data> {
-    pub store: WindowStore<K::Present, V::Present>,
+    pub store: JoinRows<K::Present, V::Present>,
     pub children: Children<K, V>,
 }
 
 impl<K: Data, V: Data> Node<K, V> for JoinWindow<K, V> {
     fn process(&mut self, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
-        let (key, value, timestamp) = (record.key.clone(), record.value.clone(), record.timestamp);
+        let Record { key, value, timestamp, headers } = record.clone();
         self.children.forward(context, record)?;
         match key.present() {
-            Some(key) => self.store.put(context, key, value.present(), timestamp),
+            Some(key) => self.store.put(context, Record { key, value: value.present(), timestamp, headers }),
             None => Ok(()),
         }
     }
@@ -75,8 +75,8 @@ pub(crate) struct JoinSide<K: Data, V1: Data, V2: Data, R> {
     before: i64,
     after: i64,
     windows: JoinWindows,
-    lefts: Option<WindowStore<K::Present, V1>>,
-    rights: Option<WindowStore<K::Present, V2>>,
+    lefts: Option<JoinRows<K::Present, V1>>,
+    rights: Option<JoinRows<K::Present, V2>>,
     waiting: Option<Waiting<K::Present, V1, V2>>,
     tracker: Rc<RefCell<Tracker>>,
     joiner: Joiner<K, V1, V2, R>,
@@ -92,7 +92,7 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
         outer: Outer,
         assembly: &Assembly<'_>,
     ) -> Result<LeftSide<K, V1, V2, R>, Error> {
-        let rights = Some(assembly.store(store)?);
+        let rights = Some(JoinRows::open(store, assembly)?);
         Ok(LeftSide(Self::new(sides, joiner, LEFT, outer != Outer::Neither, None, rights, assembly)?))
     }
 
@@ -104,7 +104,7 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
         outer: Outer,
         assembly: &Assembly<'_>,
     ) -> Result<RightSide<K, V1, V2, R>, Error> {
-        let lefts = Some(assembly.store(store)?);
+        let lefts = Some(JoinRows::open(store, assembly)?);
         Ok(RightSide(Self::new(sides, joiner, RIGHT, outer == Outer::Both, lefts, None, assembly)?))
     }
 
@@ -113,8 +113,8 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
         joiner: &Joiner<K, V1, V2, R>,
         side: u8,
         outer: bool,
-        lefts: Option<WindowStore<K::Present, V1>>,
-        rights: Option<WindowStore<K::Present, V2>>,
+        lefts: Option<JoinRows<K::Present, V1>>,
+        rights: Option<JoinRows<K::Present, V2>>,
         assembly: &Assembly<'_>,
     ) -> Result<Self, Error> {
         let waiting = sides.stores_outer.as_ref().map(|store| -> Result<_, Error> {
@@ -162,23 +162,25 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
         let (from, to) = ((time - self.before).max(0), (time + self.after).max(0));
         let mut found = false;
         if let Some(rights) = &self.rights {
-            for row in rights.fetch_range(&key, from, to)? {
-                let (at, right) = row?;
+            rights.visit(&key, (from, to), |at, right| {
                 found = true;
-                self.pair(context, &record, &key, at, left.as_ref(), Some(&right))?;
-            }
+                self.pair(context, &record, &key, at, left.as_ref(), Some(&right))
+            })?;
         } else if let Some(lefts) = &self.lefts {
-            for row in lefts.fetch_range(&key, from, to)? {
-                let (at, left) = row?;
+            lefts.visit(&key, (from, to), |at, left| {
                 found = true;
-                self.pair(context, &record, &key, at, Some(&left), right.as_ref())?;
-            }
+                self.pair(context, &record, &key, at, Some(&left), right.as_ref())
+            })?;
         }
         if found || !self.outer {
             return Ok(());
         }
+        let open_until = match context.config.compatibility {
+            Compatibility::Kafka => to,
+            Compatibility::Sound => time.saturating_add(self.after).saturating_add(self.windows.grace_ms),
+        };
         match &self.waiting {
-            Some(waiting) if to >= self.tracker.borrow().stream_time => {
+            Some(waiting) if open_until >= self.tracker.borrow().stream_time => {
                 let mut tracker = self.tracker.borrow_mut();
                 tracker.min_time = tracker.min_time.min(time);
                 waiting.add(context, self.side, time, &key, left.as_ref(), right.as_ref())
@@ -226,6 +228,7 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
         for row in waiting.store.all()? {
             let (place, values) = row?;
             let (time, side, key) = waiting.place(&place)?;
+            let values = list(&values);
             self.tracker.borrow_mut().min_time = time;
             if left_open && right_open {
                 break;
@@ -234,9 +237,13 @@ impl<K: Data, V1: Data<Present = V1>, V2: Data<Present = V2>, R: Data> JoinSide<
                 if side == LEFT { (self.windows.after_ms, &mut left_open) } else { (self.windows.before_ms, &mut right_open) };
             if time + look + grace >= stream_time {
                 *open = true;
+                // Kafka Streams looks at a list value by value: at a second one it stops here, and not at the next place.
+                if left_open && right_open && values.len() > 1 {
+                    break;
+                }
                 continue;
             }
-            for value in list(&values) {
+            for value in values {
                 let (left, right) = waiting.value(&value)?;
                 let Some(key) = K::from_present(Some(key.clone())) else { continue };
                 let alone = record.clone().with_key(key).with_timestamp(time);

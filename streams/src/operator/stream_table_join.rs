@@ -92,6 +92,9 @@ impl<K: Data, V: Data, L: Data, O: 'static, R: Data, S: JoinKey<K, V, L>> Node<K
         };
         let Some(buffer) = self.buffer.clone() else { return self.join(context, record) };
         let Some(key) = record.key.present() else {
+            if context.config.compatibility.is_sound() {
+                return self.join(context, record);
+            }
             let text = "a record without a key cannot wait for its grace period: filter such records before this join";
             return Err(Error::new(ErrorKind::Null, text));
         };

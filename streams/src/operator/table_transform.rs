@@ -11,7 +11,8 @@ use std::{
 };
 
 use millstream_topology::{
-    Assembly, Change, Children, Data, Error, Node, NodeMaker, Record, RecordContext, TaskContext, ValueAndTimestamp, store::StoreSet,
+    Assembly, Change, Children, Data, Error, ErrorKind, Node, NodeMaker, Record, RecordContext, TaskContext, ValueAndTimestamp,
+    store::StoreSet,
 };
 
 use crate::{
@@ -101,6 +102,8 @@ pub(crate) struct TableTransform<K: Data, V, W: Data, S> {
     parent: Rc<dyn TableNode<K, V>>,
     pub store: Option<StoreSpec<K, W>>,
     supplier: Arc<S>,
+    /// The stores that the transformer uses.
+    used: Arc<[String]>,
     send_old: Arc<AtomicBool>,
 }
 
@@ -112,8 +115,13 @@ where
     T: ValueTransformerWithKey<K, V, Output: Data<Present = W>>,
     S: Fn() -> T + Send + Sync + 'static,
 {
-    pub fn new(parent: Rc<dyn TableNode<K, V>>, store: Option<StoreSpec<K, W>>, supplier: S) -> Self {
-        Self { parent, store, supplier: Arc::new(supplier), send_old: Arc::default() }
+    pub fn new(parent: Rc<dyn TableNode<K, V>>, store: Option<StoreSpec<K, W>>, supplier: S, used: &[&str]) -> Self {
+        let used = used.iter().map(ToString::to_string).collect();
+        Self { parent, store, supplier: Arc::new(supplier), used, send_old: Arc::default() }
+    }
+
+    pub fn used(&self) -> &[String] {
+        &self.used
     }
 
     pub fn maker(&self) -> NodeMaker {
@@ -146,10 +154,15 @@ where
         if let Some(store) = &self.store {
             return store.view();
         }
-        let (parent, supplier) = (self.parent.view(), self.supplier.clone());
+        let (parent, supplier, used) = (self.parent.view(), self.supplier.clone(), self.used.clone());
         let make = move |assembly: &Assembly<'_>| {
-            let getter =
-                TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(), stores: Some(assembly.reachable_stores()) };
+            let stores = assembly.reachable_stores();
+            // Rows that no store holds are made again where they are looked up: there the transformer needs its stores, too.
+            if let Some(store) = used.iter().find(|store| stores.get(store).is_none()) {
+                let text = format!("{}: a transformer uses store {store} here, too: materialize its table", assembly.name());
+                return Err(Error::new(ErrorKind::Streams, text));
+            }
+            let getter = TransformedGetter { parent: (parent.make)(assembly)?, transformer: supplier(), stores: Some(stores) };
             Ok(Box::new(getter) as Box<dyn Getter<K, W>>)
         };
         View { stores: parent.stores, make: Arc::new(make) }

@@ -183,6 +183,9 @@ impl<L: Data, V: Data, A: Data<Present = A>, F: Aggregate<L::Present, V, A>> Nod
         };
         self.rows.stream_time = self.rows.stream_time.max(timestamp);
         let closed = self.rows.stream_time.wrapping_sub(self.windows.grace_ms());
+        if context.config.compatibility.is_sound() {
+            self.emit_closed(context, closed, &headers)?;
+        }
         match self.windows {
             TimeKind::Time(windows) => {
                 for window in windows.windows_of(timestamp)? {
@@ -195,8 +198,14 @@ impl<L: Data, V: Data, A: Data<Present = A>, F: Aggregate<L::Present, V, A>> Nod
             }
             _ => {}
         }
+        if context.config.compatibility.is_sound() { Ok(()) } else { self.emit_closed(context, closed, &headers) }
+    }
+}
+
+impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
+    fn emit_closed(&mut self, context: &mut TaskContext, closed: i64, headers: &Headers) -> Result<(), Error> {
         let TimeKind::Time(windows) = self.windows else { return Ok(()) };
-        self.rows.emit_closed(context, closed, &headers, |last_closed, closed| {
+        self.rows.emit_closed(context, closed, headers, |last_closed, closed| {
             let last = closed.wrapping_sub(windows.size_ms);
             if last < 0 {
                 return None;
@@ -208,9 +217,7 @@ impl<L: Data, V: Data, A: Data<Present = A>, F: Aggregate<L::Present, V, A>> Nod
             (windows.starts(last) != windows.starts(emitted)).then_some((emitted + 1, last))
         })
     }
-}
 
-impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
     #[allow(clippy::too_many_arguments)]
     fn add<V>(
         &self,
@@ -229,13 +236,15 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
             context.drop_record();
             return Ok(());
         }
-        // The old value of a first record is the initial aggregate, not nothing: Kafka Streams does so, and tables below subtract it.
-        let (old, timestamp) = match self.rows.store.fetch(key, window.start)? {
+        let row = self.rows.store.fetch(key, window.start)?;
+        let has_old = row.is_some() || !context.config.compatibility.is_sound();
+        let (begin, timestamp) = match row {
             Some(row) => (Some(row.value), row.timestamp.max(timestamp)),
             None => (self.fold.initial(), timestamp),
         };
-        let new = self.fold.add(key, value, old.clone());
+        let new = self.fold.add(key, value, begin.clone());
         self.rows.store.put(context, key, new.as_ref().map(|value| (value, timestamp)), window.start)?;
+        let old = begin.filter(|_| has_old);
         self.rows.update(context, Update { key, window, old, new, timestamp, headers })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use millstream_topology::{OnError, TaskConfig};
+use millstream_topology::{Compatibility, OnError, TaskConfig};
 
 /// What a crash can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct StreamsConfig {
     pub on_processing_error: OnError,
     /// Where records go that could not be read or processed (`errors.dead.letter.queue.topic.name`).
     pub dead_letter_topic: Option<String>,
+    /// Whether results that Kafka Streams loses or doubles are lost and doubled here, too.
+    pub compatibility: Compatibility,
     /// The partitions of a topic on which nothing else decides.
     pub default_partitions: i32,
 }
@@ -52,6 +54,7 @@ impl StreamsConfig {
             on_deserialization_error: OnError::Fail,
             on_processing_error: OnError::Fail,
             dead_letter_topic: None,
+            compatibility: Compatibility::default(),
             default_partitions: 1,
         }
     }
@@ -76,6 +79,7 @@ impl StreamsConfig {
             on_deserialization_error: self.on_deserialization_error.clone(),
             on_processing_error: self.on_processing_error.clone(),
             dead_letter_topic: self.dead_letter_topic.as_deref().map(Into::into),
+            compatibility: self.compatibility,
             partitions: Arc::new(partitions),
             ..TaskConfig::new(&*self.application_id)
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use millstream_broker::{Broker, Error as BrokerError, NewTopic, TopicPartition};
-use millstream_topology::{Subtopology, TaskId, Topology, store::StoreType};
+use millstream_topology::{Error, ErrorKind, Subtopology, TaskId, Topology, store::StoreType};
 
 use super::{StreamsConfig, StreamsError};
 
@@ -66,6 +66,10 @@ impl Plan {
 
         let mut create = vec![];
         for topic in topology.internal_topics().keys() {
+            if partitions[topic] < 1 {
+                let text = format!("repartition topic {topic} is to have {} partitions: give it at least one", partitions[topic]);
+                return Err(Error::new(ErrorKind::IllegalArgument, text).into());
+            }
             create.push(NewTopic::new(&*prefix(topic), partitions[topic]));
         }
         let mut changelogs: HashMap<usize, Vec<Logged>> = HashMap::new();

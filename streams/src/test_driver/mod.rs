@@ -18,6 +18,8 @@ use millstream_topology::{
 };
 pub use topics::{TestInputTopic, TestOutputTopic, TestRecord};
 
+use crate::ProcessingGuarantee;
+
 /// What a test driver is told.
 ///
 /// ```
@@ -35,12 +37,15 @@ pub struct TestDriverConfig {
     pub start_ms: i64,
     /// Whether stores that are to be on RocksDB are; otherwise all are in memory.
     pub rocksdb: bool,
+    /// With exactly-once, only what a commit has written shows. As in the JVM's driver, which commits after each record that is processed, the
+    /// dead letters of records that are dropped unread do not.
+    pub guarantee: ProcessingGuarantee,
 }
 
 impl Default for TestDriverConfig {
     fn default() -> Self {
         let task = TaskConfig { cache_max_bytes: 0, emit_interval_ms: 0, ..TaskConfig::new("test") };
-        Self { task, start_ms: 0, rocksdb: false }
+        Self { task, start_ms: 0, rocksdb: false, guarantee: ProcessingGuarantee::default() }
     }
 }
 
@@ -71,6 +76,7 @@ struct Driver {
     offsets: BTreeMap<Arc<str>, i64>,
     outputs: BTreeMap<Arc<str>, VecDeque<RawRecord>>,
     clock: i64,
+    guarantee: ProcessingGuarantee,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -104,6 +110,7 @@ impl TopologyTestDriver {
             offsets: BTreeMap::new(),
             outputs: BTreeMap::new(),
             clock: config.start_ms,
+            guarantee: config.guarantee,
             _directory: directory,
         };
         driver.commit()?;
@@ -352,6 +359,10 @@ impl Driver {
             let text = format!("the topology does not read topic {topic}: it reads {}", known.join(", "));
             return Err(Error::new(ErrorKind::IllegalArgument, text));
         }
+        if record.timestamp < 0 {
+            let text = format!("{topic}: timestamp {} is negative: a record's time is not before 1970", record.timestamp);
+            return Err(Error::new(ErrorKind::IllegalArgument, text));
+        }
         self.enqueue(topic, record)?;
         self.drain_queues()
     }
@@ -376,6 +387,9 @@ impl Driver {
             self.commit()?;
         }
         // Records that were dropped before they could be processed may have left something for the dead-letter topic.
+        if self.guarantee == ProcessingGuarantee::ExactlyOnce {
+            self.task.take_outputs();
+        }
         self.collect()
     }
 

@@ -15,7 +15,7 @@ pub use time::TimeWindowedKStream;
 
 use crate::{
     KGroupedStream, KTable, StreamsBuilder,
-    builder::graph::{GraphNode, Kind, Written},
+    builder::graph::{Grace, GraphNode, Kind, Written},
     ktable::{StoreSpec, TableNode},
     options::Materialized,
     windows::WindowDefinition,
@@ -61,7 +61,7 @@ struct Plan<K: Data, A: Data> {
     name: Arc<str>,
     store: StoreSpec<K, A>,
     key: Option<SerdeRef<Windowed<K>>>,
-    grace_ms: i64,
+    grace: Grace,
 }
 
 impl<K: Data, V: Data> KGroupedStream<K, V> {
@@ -87,7 +87,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
     /// Draws a windowed aggregation.
     fn windowed_table<A: Data<Present = A>, N: WindowedNode<K::Present, A>>(
         &self,
-        Plan { name, store, key, grace_ms }: Plan<K::Present, A>,
+        Plan { name, store, key, grace }: Plan<K::Present, A>,
         node: N,
     ) -> KTable<Windowed<K::Present>, A> {
         let builder = &self.stream.builder;
@@ -100,8 +100,8 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         };
         let mut graph = builder.graph.borrow_mut();
         let mut graph_node = GraphNode::new(name.clone(), Kind::Plain, write);
-        (graph_node.output_versioned, graph_node.grace) = (Some(false), Some(grace_ms));
-        let (id, sources) = self.add_below_repartition(&mut graph, &store.name, graph_node);
+        (graph_node.output_versioned, graph_node.grace) = (Some(false), Some(grace));
+        let (id, sources) = self.add_below_repartition(&mut graph, (&store.name, store.named_by_user), graph_node);
         KTable {
             name,
             key,

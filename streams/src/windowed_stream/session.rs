@@ -7,6 +7,7 @@ use millstream_topology::{Data, DefaultSerde, SerdeRef, SessionWindowedSerde};
 use super::Plan;
 use crate::{
     Counter, EmitStrategy, KGroupedStream, KTable, SessionWindows, Windowed,
+    builder::graph::Grace,
     operator::{Count, Fold, MergingFold, SessionAggregate, SessionAggregateNode, WindowReduce},
     options::{Materialized, Named},
 };
@@ -222,7 +223,7 @@ impl<K: Data, V: Data> SessionWindowedKStream<K, V> {
         let retention_ms = materialized.retention_ms.unwrap_or(least_ms);
         self.grouped.check_retention(&store.name, retention_ms, least_ms);
         let key = store.key.clone().map(|key| Arc::new(SessionWindowedSerde::new(key)) as SerdeRef<_>);
-        let plan = Plan { name, store: store.clone(), key, grace_ms: least_ms };
+        let plan = Plan { name, store: store.clone(), key, grace: Grace { ms: least_ms, is_last_included: true } };
         self.grouped.windowed_table(plan, SessionAggregateNode::new(store, self.windows, self.emit, retention_ms, fold))
     }
 }

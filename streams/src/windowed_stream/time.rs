@@ -7,6 +7,7 @@ use millstream_topology::{Data, DefaultSerde, ErrorKind, SerdeRef, TimeWindowedS
 use super::Plan;
 use crate::{
     Counter, EmitStrategy, KGroupedStream, KTable, SlidingWindows, TimeWindows, UnlimitedWindows, Windowed,
+    builder::graph::Grace,
     operator::{Aggregate, Count, Fold, SlidingAggregateNode, WindowAggregateNode, WindowReduce},
     options::{Materialized, Named},
 };
@@ -26,6 +27,10 @@ impl TimeKind {
             Self::Sliding(windows) => windows.time_difference_ms,
             Self::Unlimited(_) => i64::MAX,
         }
+    }
+
+    pub fn grace(&self) -> Grace {
+        Grace { ms: self.grace_ms(), is_last_included: matches!(self, Self::Sliding(_)) }
     }
 
     pub fn grace_ms(&self) -> i64 {
@@ -267,7 +272,7 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
         self.grouped.check_retention(&store.name, retention_ms, self.kind.retention_ms());
         let size_ms = self.kind.size_ms();
         let key = store.key.clone().map(|key| Arc::new(TimeWindowedSerde::new(key, size_ms)) as SerdeRef<_>);
-        let plan = Plan { name, store: store.clone(), key, grace_ms: self.kind.grace_ms() };
+        let plan = Plan { name, store: store.clone(), key, grace: self.kind.grace() };
         match self.kind {
             TimeKind::Sliding(windows) => {
                 self.grouped.windowed_table(plan, SlidingAggregateNode::new(store, windows, self.emit, retention_ms, fold))

@@ -14,6 +14,8 @@ pub struct JoinWindows {
     pub(crate) before_ms: i64,
     pub(crate) after_ms: i64,
     pub(crate) grace_ms: i64,
+    /// The first bounds on the way here that held nothing, before and after; they are an error even if they were made wider later.
+    empty: Option<(i64, i64)>,
 }
 
 impl JoinWindows {
@@ -35,7 +37,7 @@ impl JoinWindows {
     /// let minute = JoinWindows::of_time_difference_and_grace(60_000, 5_000);
     /// ```
     pub fn of_time_difference_and_grace(difference_ms: i64, grace_ms: i64) -> Self {
-        Self { before_ms: difference_ms, after_ms: difference_ms, grace_ms }
+        Self { before_ms: difference_ms, after_ms: difference_ms, grace_ms, empty: None }.checked()
     }
 
     /// The other record may be so much earlier; negative: it must be later.
@@ -45,7 +47,7 @@ impl JoinWindows {
     /// let later_only = JoinWindows::of_time_difference_with_no_grace(60_000).before(0);
     /// ```
     pub fn before(self, before_ms: i64) -> Self {
-        Self { before_ms, ..self }
+        Self { before_ms, ..self }.checked()
     }
 
     /// The other record may be so much later; negative: it must be earlier.
@@ -55,7 +57,7 @@ impl JoinWindows {
     /// let earlier_only = JoinWindows::of_time_difference_with_no_grace(60_000).after(0);
     /// ```
     pub fn after(self, after_ms: i64) -> Self {
-        Self { after_ms, ..self }
+        Self { after_ms, ..self }.checked()
     }
 
     /// From the earliest to the latest partner, in milliseconds.
@@ -65,15 +67,19 @@ impl JoinWindows {
     /// assert_eq!(JoinWindows::of_time_difference_with_no_grace(10).after(5).size_ms(), 15);
     /// ```
     pub fn size_ms(&self) -> i64 {
-        self.before_ms + self.after_ms
+        self.before_ms.wrapping_add(self.after_ms)
+    }
+
+    fn checked(self) -> Self {
+        Self { empty: self.empty.or((self.size_ms() < 0).then_some((self.before_ms, self.after_ms))), ..self }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         let illegal = |text: String| Err(Error::new(ErrorKind::IllegalArgument, text));
         match self {
             Self { grace_ms, .. } if *grace_ms < 0 => illegal(format!("join grace of {grace_ms} ms: it is not negative")),
-            _ if self.size_ms() < 0 => {
-                illegal(format!("join window from {} ms before to {} ms after holds nothing: make it wider", self.before_ms, self.after_ms))
+            Self { empty: Some((before, after)), .. } => {
+                illegal(format!("join window from {before} ms before to {after} ms after holds nothing: set its wider side first"))
             }
             _ => Ok(()),
         }

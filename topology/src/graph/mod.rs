@@ -321,7 +321,6 @@ impl Topology {
     }
 
     fn check_new(&self, name: &str) -> Result<(), Error> {
-        crate::name::check(name)?;
         match self.index.contains_key(name) {
             true => Err(topology(format!("node {name} is there already: give one of them another name"))),
             false => Ok(()),

@@ -2,13 +2,14 @@
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     AnyStore, StoreDef, StoreEnv, StoreMaker, StoreType,
     bytes::{KeyValueBytes, RocksHandle},
     cache::{Cache, FlushListener},
     changelog::Changelog,
+    row::{RowFormat, timestamp_of, with_timestamp},
 };
 use crate::{
     Data, DefaultSerde, SerdeRef,
@@ -24,20 +25,20 @@ struct Core {
     cache: Option<RefCell<Cache>>,
     cache_limit: usize,
     changelog: Changelog,
-    timestamped: bool,
+    format: RowFormat,
     global: bool,
     listener: RefCell<Option<(FlushListener, bool)>>,
 }
 
 impl Core {
-    fn new(env: &StoreEnv<'_>, bytes: KeyValueBytes, timestamped: bool) -> Self {
+    fn new(env: &StoreEnv<'_>, bytes: KeyValueBytes, format: RowFormat) -> Self {
         Self {
             name: env.name.clone(),
             bytes: RefCell::new(bytes),
             cache: env.caching.then(RefCell::default),
             cache_limit: env.config.cache_max_bytes,
             changelog: Changelog::of(env),
-            timestamped,
+            format,
             global: env.global,
             listener: RefCell::default(),
         }
@@ -61,12 +62,10 @@ impl Core {
 
     /// Writes below the cache, and to the changelog.
     fn write(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>) -> Result<(), Error> {
-        let (plain, timestamp) = match &value {
-            Some(value) if self.timestamped => (Some(value.slice(8..)), timestamp_of(value)),
-            value => ((*value).clone(), context.record.timestamp),
-        };
+        let parts = value.as_ref().map(|row| self.format.parts(row)).transpose()?;
         let forgotten = self.bytes.borrow_mut().put(key.clone(), value);
-        self.changelog.log(context, key, plain, timestamp, Headers::empty());
+        let timestamp = parts.as_ref().and_then(|parts| parts.timestamp).unwrap_or(context.record.timestamp);
+        self.changelog.log(context, key, parts.map(|parts| parts.value), timestamp, Headers::empty());
         if let Some(forgotten) = forgotten {
             self.changelog.log(context, forgotten, None, context.record.timestamp, Headers::empty());
         }
@@ -119,10 +118,6 @@ impl Core {
 const PAGE: usize = 256;
 type Page = (Vec<(Bytes, Bytes)>, Option<Bytes>);
 
-fn timestamp_of(value: &Bytes) -> i64 {
-    value.first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes))
-}
-
 macro_rules! any_store {
     ($store:ident) => {
         impl<K: Data, V: Data> AnyStore for $store<K, V> {
@@ -140,10 +135,7 @@ macro_rules! any_store {
             }
             fn restore(&self, record: RawRecord) -> Result<(), Error> {
                 let Some(key) = record.key else { return Ok(()) };
-                let value = match record.value {
-                    Some(value) if self.core.timestamped => Some(with_timestamp(&value, record.timestamp)),
-                    value => value,
-                };
+                let value = record.value.map(|value| self.core.format.row(value, record.timestamp, &record.headers));
                 self.core.bytes.borrow_mut().put(key, value);
                 Ok(())
             }
@@ -308,7 +300,7 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     pub fn maker(key: SerdeRef<K>, value: SerdeRef<V>, store_type: StoreType) -> StoreMaker {
         Arc::new(move |env| {
             let bytes = KeyValueBytes::open(env, store_type)?;
-            Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, false)), key: key.clone(), value: value.clone() }))
+            Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, RowFormat::Value)), key: key.clone(), value: value.clone() }))
         })
     }
 
@@ -322,7 +314,7 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     pub fn lru_maker(key: SerdeRef<K>, value: SerdeRef<V>, max_entries: usize) -> StoreMaker {
         Arc::new(move |env| {
             let bytes = KeyValueBytes::lru(max_entries);
-            Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, false)), key: key.clone(), value: value.clone() }))
+            Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, RowFormat::Value)), key: key.clone(), value: value.clone() }))
         })
     }
 
@@ -375,7 +367,7 @@ impl<K: Data, V: Data> TimestampedKeyValueStore<K, V> {
     pub fn maker(key: SerdeRef<K>, value: SerdeRef<V>, store_type: StoreType) -> StoreMaker {
         Arc::new(move |env| {
             let bytes = KeyValueBytes::open(env, store_type)?;
-            Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, true)), key: key.clone(), value: value.clone() }))
+            Ok(Rc::new(Self { core: Rc::new(Core::new(env, bytes, RowFormat::Timestamp)), key: key.clone(), value: value.clone() }))
         })
     }
 
@@ -399,13 +391,6 @@ impl<K: Data, V: Data> TimestampedKeyValueStore<K, V> {
     pub fn read_key(&self, key: &Bytes) -> Result<K, Error> {
         Ok(self.key.deserialize(key)?)
     }
-}
-
-fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {
-    let mut row = BytesMut::with_capacity(8 + value.len());
-    row.put_i64(timestamp);
-    row.put_slice(value);
-    row.freeze()
 }
 
 /// What an iterator needs of its store.

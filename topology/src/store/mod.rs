@@ -5,6 +5,7 @@ mod cache;
 mod changelog;
 mod join_buffer;
 mod key_value;
+mod row;
 mod session;
 mod suppress_buffer;
 mod versioned;
@@ -20,7 +21,7 @@ pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore};
 pub use session::{SessionStore, SessionStoreOptions};
 pub use suppress_buffer::{Eviction, SuppressBuffer};
 pub use versioned::{VersionedKeyValueStore, VersionedRecord};
-pub use window::{TimestampedWindowStore, WindowStore, WindowStoreOptions, WindowedIterator};
+pub use window::{TimestampedWindowStore, TimestampedWindowStoreWithHeaders, WindowStore, WindowStoreOptions, WindowedIterator};
 
 use crate::{
     context::{TaskConfig, TaskContext},

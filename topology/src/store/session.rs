@@ -10,7 +10,7 @@ use super::{
         Put, RocksHandle, SessionBytes, SessionKey, SessionOptions, SessionOrder, StoreError, default_segment_interval, session_to_bytes,
     },
     changelog::Changelog,
-    window::{WindowedIterator, windowed_changelog},
+    window::{WindowedIterator, check_retention, windowed_changelog},
     windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
@@ -64,7 +64,8 @@ struct Query<'a> {
 impl Core {
     fn new(env: &StoreEnv<'_>, options: SessionStoreOptions) -> Result<Self, StoreError> {
         let segment_interval = default_segment_interval(options.retention_ms);
-        let bytes = SessionOptions { retention: options.retention_ms, segment_interval, order: options.order };
+        let bytes =
+            SessionOptions { retention: env.config.compatibility.retention(options.retention_ms), segment_interval, order: options.order };
         Ok(Self {
             name: env.name.clone(),
             bytes: RefCell::new(SessionBytes::open(env, options.store_type, bytes)?),
@@ -197,7 +198,10 @@ impl<K: Data, V: Data> AnyStore for SessionStore<K, V> {
 impl<K: Data, V: Data> SessionStore<K, V> {
     /// Makes such a store.
     pub fn maker(key: SerdeRef<K>, value: SerdeRef<V>, options: SessionStoreOptions) -> StoreMaker {
-        Arc::new(move |env| Ok(Rc::new(Self { core: Rc::new(Core::new(env, options)?), key: key.clone(), value: value.clone() })))
+        Arc::new(move |env| {
+            check_retention(env.name, options.retention_ms)?;
+            Ok(Rc::new(Self { core: Rc::new(Core::new(env, options)?), key: key.clone(), value: value.clone() }))
+        })
     }
 
     /// The definition of such a store: logged, not cached, with a changelog that forgets what the store has forgotten.

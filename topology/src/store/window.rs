@@ -1,4 +1,4 @@
-//! Window stores: plain, and with a timestamp beside each value (what the DSL uses).
+//! Window stores: plain, with a timestamp beside each value (what the DSL uses), and with its record's headers, too.
 
 use std::{
     cell::{Cell, RefCell},
@@ -6,19 +6,20 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     AnyStore, ChangelogConfig, StoreDef, StoreEnv, StoreMaker, StoreType,
     bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
     changelog::Changelog,
+    row::{Parts, RowFormat, timestamp_of, with_headers, with_timestamp},
     windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
     Data, SerdeRef,
     context::TaskContext,
-    error::Error,
-    record::{Headers, RawRecord, ValueAndTimestamp},
+    error::{Error, ErrorKind},
+    record::{Headers, RawRecord, ValueAndTimestamp, ValueTimestampHeaders},
     windowed::{Windowed, window_of_size},
 };
 
@@ -28,6 +29,12 @@ const ADDITIONAL_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
 /// How a windowed store's changelog topic is kept.
 pub(crate) fn windowed_changelog(retention_ms: i64, compact: bool) -> ChangelogConfig {
     ChangelogConfig { compact, retention_ms: Some(retention_ms.saturating_add(ADDITIONAL_RETENTION_MS)), ..ChangelogConfig::default() }
+}
+
+/// Fails if a store is to be kept for less than no time, which is what becomes of sizes and graces that are too large.
+pub(crate) fn check_retention(store: &str, retention_ms: i64) -> Result<(), Error> {
+    let text = || format!("{store}: a retention of {retention_ms} ms: it is not negative, and sums of size and grace have to fit, too");
+    if retention_ms < 0 { Err(Error::new(ErrorKind::IllegalArgument, text())) } else { Ok(()) }
 }
 
 /// How a window store is kept.
@@ -49,7 +56,7 @@ pub struct WindowStoreOptions {
     pub retain_duplicates: bool,
     /// The order on disk.
     pub order: WindowOrder,
-    /// Whether the changelog's records carry the headers of the records that wrote them.
+    /// Whether the changelog's records carry the headers of the records that wrote them. Those of a store with headers always do.
     pub log_headers: bool,
 }
 
@@ -61,7 +68,7 @@ struct Core {
     changelog: Changelog,
     seq: Cell<u32>,
     options: WindowStoreOptions,
-    timestamped: bool,
+    format: RowFormat,
     global: bool,
 }
 
@@ -78,9 +85,9 @@ struct Query<'a> {
 }
 
 impl Core {
-    fn new(env: &StoreEnv<'_>, options: WindowStoreOptions, timestamped: bool) -> Result<Self, StoreError> {
+    fn new(env: &StoreEnv<'_>, options: WindowStoreOptions, format: RowFormat) -> Result<Self, StoreError> {
         let bytes = WindowOptions {
-            retention: options.retention_ms,
+            retention: env.config.compatibility.retention(options.retention_ms),
             segment_interval: default_segment_interval(options.retention_ms),
             retain_duplicates: options.retain_duplicates,
             order: options.order,
@@ -92,7 +99,7 @@ impl Core {
             changelog: Changelog::of(env),
             seq: Cell::new(0),
             options,
-            timestamped,
+            format,
             global: env.global,
         })
     }
@@ -150,10 +157,7 @@ impl Below<i64> for Core {
     }
 
     fn write(&self, context: &mut TaskContext, key: &Bytes, start: i64, value: Option<Bytes>) -> Result<(), Error> {
-        let (plain, timestamp) = match &value {
-            Some(value) if self.timestamped => (Some(value.slice(8..)), timestamp_of(value)),
-            value => ((*value).clone(), context.record.timestamp),
-        };
+        let parts = value.as_ref().map(|row| self.format.parts(row)).transpose()?;
         if self.bytes.borrow_mut().put(key.clone(), value, start) == Put::Dropped {
             context.drop_record();
         }
@@ -161,22 +165,14 @@ impl Below<i64> for Core {
             self.seq.set((self.seq.get() + 1) & 0x7fff_ffff);
         }
         if self.changelog.is_on() {
-            let headers = if self.options.log_headers { context.record.headers.copied() } else { Headers::empty() };
-            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), plain, timestamp, headers);
+            let log_headers = self.options.log_headers || self.format == RowFormat::Headers;
+            let headers = if log_headers { context.record.headers.copied() } else { Headers::empty() };
+            let timestamp = parts.as_ref().and_then(|parts| parts.timestamp).unwrap_or(context.record.timestamp);
+            let value = parts.map(|parts| parts.value);
+            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), value, timestamp, headers);
         }
         Ok(())
     }
-}
-
-fn timestamp_of(value: &Bytes) -> i64 {
-    value.first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes))
-}
-
-fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {
-    let mut row = BytesMut::with_capacity(8 + value.len());
-    row.put_i64(timestamp);
-    row.put_slice(value);
-    row.freeze()
 }
 
 /// Rows of a window or session store.
@@ -211,7 +207,7 @@ impl<P, R> Iterator for WindowedIterator<P, R> {
 }
 
 macro_rules! window_store {
-    ($(#[$doc:meta])* $store:ident, $row:ty, $timestamped:literal) => {
+    ($(#[$doc:meta])* $store:ident, $row:ty, $format:expr) => {
         $(#[$doc])*
         pub struct $store<K, V> {
             core: Rc<Core>,
@@ -240,10 +236,7 @@ macro_rules! window_store {
             }
             fn restore(&self, record: RawRecord) -> Result<(), Error> {
                 let Some(key) = record.key else { return Ok(()) };
-                let value = match record.value {
-                    Some(value) if self.core.timestamped => Some(with_timestamp(&value, record.timestamp)),
-                    value => value,
-                };
+                let value = record.value.map(|value| self.core.format.row(value, record.timestamp, &record.headers));
                 Ok(self.core.bytes.borrow_mut().restore(&key, value)?)
             }
             fn detach(&self) {
@@ -258,7 +251,8 @@ macro_rules! window_store {
             /// Makes such a store.
             pub fn maker(key: SerdeRef<K>, value: SerdeRef<V>, options: WindowStoreOptions) -> StoreMaker {
                 Arc::new(move |env| {
-                    Ok(Rc::new(Self { core: Rc::new(Core::new(env, options, $timestamped)?), key: key.clone(), value: value.clone() }))
+                    check_retention(env.name, options.retention_ms)?;
+                    Ok(Rc::new(Self { core: Rc::new(Core::new(env, options, $format)?), key: key.clone(), value: value.clone() }))
                 })
             }
 
@@ -395,7 +389,7 @@ window_store!(
     ///     clicks.fetch_range(key, 0, i64::MAX)?.collect()
     /// }
     /// ```
-    WindowStore, V, false
+    WindowStore, V, RowFormat::Value
 );
 
 impl<K: Data, V: Data> WindowStore<K, V> {
@@ -419,7 +413,7 @@ window_store!(
     ///     counts.backward_all()?.collect()
     /// }
     /// ```
-    TimestampedWindowStore, ValueAndTimestamp<V>, true
+    TimestampedWindowStore, ValueAndTimestamp<V>, RowFormat::Timestamp
 );
 
 impl<K: Data, V: Data> TimestampedWindowStore<K, V> {
@@ -431,5 +425,25 @@ impl<K: Data, V: Data> TimestampedWindowStore<K, V> {
 
     fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueAndTimestamp<V>, Error> {
         Ok(ValueAndTimestamp { value: serde.deserialize(&row.slice(8..))?, timestamp: timestamp_of(row) })
+    }
+}
+
+window_store!(
+    /// A window store with its record's timestamp and headers beside each value: what a join keeps its streams in under the headers format.
+    TimestampedWindowStoreWithHeaders, ValueTimestampHeaders<V>, RowFormat::Headers
+);
+
+impl<K: Data, V: Data> TimestampedWindowStoreWithHeaders<K, V> {
+    /// Sets or deletes the value of a key in the window that starts then.
+    pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64, &Headers)>, start: i64) -> Result<(), Error> {
+        let bytes = |(value, timestamp, headers): (&V, i64, &Headers)| {
+            Ok::<_, Error>(with_headers(&self.value.serialize(value)?, timestamp, headers))
+        };
+        self.core.put(context, self.key.serialize(key)?, row.map(bytes).transpose()?, start)
+    }
+
+    fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueTimestampHeaders<V>, Error> {
+        let Parts { value, timestamp, headers } = RowFormat::Headers.parts(row)?;
+        Ok(ValueTimestampHeaders { value: serde.deserialize(&value)?, timestamp: timestamp.unwrap_or(-1), headers })
     }
 }

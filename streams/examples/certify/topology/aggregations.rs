@@ -109,7 +109,7 @@ impl<'a> Builder<'a> {
             };
             return self.define(&op.id, table, input.key, Type::I64);
         }
-        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), Type::I64));
+        let materialized = self.materialized(&op.materialized, &op.name, (stored_key(&input), Type::I64));
         let table = match &input.object {
             Object::TimeWindowed(stream) => stream.count_with(materialized).into(),
             Object::SessionWindowed(stream) => stream.count_with(materialized).into(),
@@ -122,7 +122,7 @@ impl<'a> Builder<'a> {
     pub(super) fn reduce(&mut self, op: &'a Reduce) -> Result<(), Stop> {
         let input = self.handle(&op.input)?;
         let function = reducer(&op.reducer, input.value)?;
-        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), input.value));
+        let materialized = self.materialized(&op.materialized, &op.name, (stored_key(&input), input.value));
         let table = match &input.object {
             Object::TimeWindowed(stream) => stream.reduce_with(move |old, v| function(old, seen(v)), materialized).into(),
             Object::SessionWindowed(stream) => stream.reduce_with(move |old, v| function(old, seen(v)), materialized).into(),
@@ -143,7 +143,7 @@ impl<'a> Builder<'a> {
         let type_ = op.r#type.ok_or_else(|| Bad("field type is missing".into()))?;
         let init = type_.parse(&op.init).ok_or_else(|| Bad(format!("init {} is not of type {type_:?}", op.init)))?;
         let function = aggregator(required(&op.agg, "agg")?, type_)?;
-        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), type_));
+        let materialized = self.materialized(&op.materialized, &op.name, (stored_key(&input), type_));
         let (init, add) = (move || init.clone(), move |k: &Value, v: &Option<Value>, a: Value| function(k, seen(v), &a));
         let table = match &input.object {
             Object::TimeWindowed(stream) => stream.aggregate_with(init, add, materialized).into(),
@@ -166,7 +166,7 @@ impl<'a> Builder<'a> {
     fn aggregate_cogroup(&mut self, op: &'a Aggregate, input: &Handle) -> Result<(), Stop> {
         let init = input.value.parse(&op.init).ok_or_else(|| Bad(format!("init {} is not of type {:?}", op.init, input.value)))?;
         let init = move || init.clone();
-        let materialized = self.materialized(&op.materialized, &op.name, (inner(input.key), input.value));
+        let materialized = self.materialized(&op.materialized, &op.name, (stored_key(input), input.value));
         let table = match &input.object {
             Object::TimeWindowedCogroup(cogroup) => cogroup.aggregate_with(init, materialized).into(),
             Object::SessionWindowedCogroup(cogroup) => {
@@ -180,9 +180,12 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The type of a key without its window.
-fn inner(key: Type) -> Type {
-    if key.is_windowed() { Type::Str } else { key }
+/// The type of a store's keys: those of a windowed aggregation are without the window that it gives them.
+fn stored_key(input: &Handle) -> Type {
+    match input.object {
+        Object::GroupedStream(_) | Object::GroupedTable(_) | Object::Cogrouped(_) => input.key,
+        _ => Type::Str,
+    }
 }
 
 fn windowed_cogroup(cogroup: &CogroupedKStream<Value, Value>, window: Window) -> (Object, Type) {

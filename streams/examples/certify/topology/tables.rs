@@ -30,7 +30,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn global_table(&mut self, op: &'a Table) -> Result<(), Stop> {
         let (key, value) = self.topic(&op.topic)?;
-        let materialized = self.materialized(&op.materialized, &None, (key, value));
+        let materialized = op.materialized.is_some().then(|| self.materialized(&op.materialized, &None, (key, value)));
         let table = self.builder.global_table_with(&op.topic, consumed((key, value), &op.name, op.extractor, None), materialized);
         self.define(&op.id, Object::GlobalTable(table), key, value)
     }
