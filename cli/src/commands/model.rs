@@ -44,10 +44,13 @@ async fn unload(args: NameArgs) -> anyhow::Result<()> {
     let mut scheduler = client::scheduler(&args.scheduler.scheduler_host).await?;
     let model = Some(ModelReference { name: args.name.clone(), version: None });
     scheduler.unload_model(UnloadModelRequest { model, kubernetes_meta: None }).await.map_err(said)?;
-    if let Some(state) = &args.wait {
-        wait_for(&args.scheduler.scheduler_host, &args.name, state, args.timeout_secs).await?;
+    match &args.wait {
+        Some(state) => {
+            wait_for(&args.scheduler.scheduler_host, &args.name, state, args.timeout_secs).await?;
+            eprintln!("model {} is {state}", args.name);
+        }
+        None => eprintln!("model {} is being unloaded", args.name),
     }
-    eprintln!("model {} is being unloaded", args.name);
     Ok(())
 }
 

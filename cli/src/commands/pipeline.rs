@@ -44,10 +44,13 @@ async fn load(args: LoadArgs) -> anyhow::Result<()> {
 async fn unload(args: NameArgs) -> anyhow::Result<()> {
     let mut scheduler = client::scheduler(&args.scheduler.scheduler_host).await?;
     scheduler.unload_pipeline(UnloadPipelineRequest { name: args.name.clone() }).await.map_err(said)?;
-    if let Some(state) = &args.wait {
-        wait_for(&args.scheduler.scheduler_host, &args.name, state, args.timeout_secs).await?;
+    match &args.wait {
+        Some(state) => {
+            wait_for(&args.scheduler.scheduler_host, &args.name, state, args.timeout_secs).await?;
+            eprintln!("pipeline {} is {state}", args.name);
+        }
+        None => eprintln!("pipeline {} is being unloaded", args.name),
     }
-    eprintln!("pipeline {} is being unloaded", args.name);
     Ok(())
 }
 
