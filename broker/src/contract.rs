@@ -86,6 +86,9 @@ pub struct ProducerOptions {
     pub transactional_id: Option<String>,
     /// How long to wait for more records before a request is sent. Default: zero.
     pub linger: Duration,
+    /// After how long the broker aborts a transaction whose producer has gone, on Kafka; the embedded broker has an option of its own.
+    /// Default: a minute.
+    pub transaction_timeout: Option<Duration>,
 }
 
 /// How a consumer works.

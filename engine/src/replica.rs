@@ -258,7 +258,7 @@ impl Replica {
     }
 
     fn send_installation(&self, dataflow: u64, topology: Arc<Topology>, config: TaskConfig) -> Result<(), EngineError> {
-        send(&self.worker, Command::Install(dataflow, Box::new(Installation { topology, config, rocks: None })))
+        send(&self.worker, Command::Install(dataflow, Box::new(Installation { topology, config, rocks: None, global_copy: 0 })))
     }
 
     /// Starts lanes from their committed progress. A lane without any starts with the first request to its pipeline, since gateways may be

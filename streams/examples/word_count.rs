@@ -67,7 +67,8 @@ fn main() -> anyhow::Result<()> {
         state_dir: directory.path().join("state"),
         ..StreamsConfig::new(&run)
     };
-    let streams = KafkaStreams::start(builder.build()?, config, broker.clone())?;
+    let streams = KafkaStreams::new(builder.build()?, config, broker.clone())?;
+    streams.start()?;
 
     produce(&*broker, &lines, options.partitions, &text)?;
     let words = text.split_whitespace().count() as i64;

@@ -46,6 +46,7 @@ mod ktable;
 mod operator;
 mod options;
 mod processor;
+pub mod query;
 mod runtime;
 mod serdes;
 mod test_driver;
@@ -71,7 +72,11 @@ pub use options::{
     StreamJoined, StrictBufferConfig, Suppressed, TableJoined,
 };
 pub use processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor, ProcessorContext, ProcessorTopology, Schedule};
-pub use runtime::{KafkaStreams, ProcessingGuarantee, State, StreamsConfig, StreamsError};
+pub use runtime::{
+    DefaultProductionExceptionHandler, FailedRecord, KafkaStreams, ProcessingGuarantee, ProductionExceptionHandler,
+    ProductionExceptionHandlerResponse, State, StateListener, StateRestoreListener, StreamThreadExceptionResponse, StreamsConfig,
+    StreamsError, UncaughtExceptionHandler,
+};
 #[cfg(feature = "avro")]
 pub use serdes::avro;
 pub use serdes::{Json, Proto};

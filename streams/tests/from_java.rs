@@ -327,7 +327,8 @@ mod idioms {
         let out = driver.output_topic::<String, String>("out").read_key_values()?;
 
         let broker = millstream_broker::connect(Some("localhost:9092"), Path::new("data"))?;
-        let streams = KafkaStreams::start(topology, StreamsConfig::new("my-application").exactly_once(), broker)?;
+        let streams = KafkaStreams::new(topology, StreamsConfig::new("my-application").exactly_once(), broker)?;
+        streams.start()?;
         streams.close()?;
         // idiom ends
         Ok(())

@@ -215,7 +215,8 @@ fn a_task_that_goes_leaves_its_partition_free() {
     let topology = builder.build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let rocks = RocksState::open(directory.path(), StateOptions::default()).unwrap();
-    let env = TaskEnv { config: TaskConfig::new("test"), rocks: Some(rocks), global_stores: StoreSet::default(), wall_clock: 0 };
+    let env =
+        TaskEnv { config: TaskConfig::new("test"), rocks: Some(rocks), global_stores: StoreSet::default(), wall_clock: 0, global_copy: 0 };
     for _ in 0..2 {
         Task::new_whole(&topology, &env).unwrap().init().unwrap();
     }

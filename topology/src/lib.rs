@@ -33,7 +33,7 @@ pub use compatibility::Compatibility;
 pub use context::{Cancellable, Output, PunctuationType, RecordContext, RecordMetadata, Target, TaskConfig, TaskContext, TaskId};
 pub use data::Data;
 pub use error::{Error, ErrorKind};
-pub use graph::{InternalTopic, OffsetReset, Subtopology, Topology, hash_order_with_capacity};
+pub use graph::{InternalTopic, OffsetReset, Subtopology, TopicPattern, Topology, hash_order_with_capacity};
 pub use handler::{ErrorHandler, Failure, OnError, Response};
 pub use name::check as check_name;
 pub use node::{AnyNode, Assembly, Children, Node, NodeMaker, SourceMaker};

@@ -207,7 +207,8 @@ pub(crate) fn settings(cluster: &Cluster, options: &ConsumerOptions) -> [(&'stat
                 Isolation::ReadUncommitted => "read_uncommitted".into(),
             },
         ),
-        ("enable.partition.eof", (options.isolation == Isolation::ReadCommitted).to_string()),
+        // Also without isolation: a topic may end in the markers of somebody's transactions.
+        ("enable.partition.eof", "true".into()),
         // With the default, a consumer that keeps up sleeps for a second whenever its queue is full.
         ("fetch.queue.backoff.ms", "5".into()),
         ("fetch.min.bytes", "1".into()),

@@ -25,6 +25,8 @@ use super::{
 };
 use crate::{Acknowledge, Error, GroupMetadata, Offsets, ProduceBatch, Producer, ProducerOptions, Record};
 
+/// How long a record may take to be written.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the thread that hands out reports listens at a time. The binding spins through the last millisecond of each.
 const LISTENING: Duration = Duration::from_secs(2);
 /// How long a send waits for room in the queue.
@@ -110,13 +112,20 @@ impl ProducerContext for Reports {
 
 impl KafkaProducer {
     pub fn new(cluster: &Cluster, options: &ProducerOptions) -> Result<Self, Error> {
+        // librdkafka wants no record to outlive its transaction.
+        let delivery_timeout = options.transaction_timeout.map_or(DELIVERY_TIMEOUT, |timeout| timeout.min(DELIVERY_TIMEOUT));
         let mut settings = vec![
             ("linger.ms", (options.linger.as_micros() as f64 / 1e3).to_string()),
-            ("delivery.timeout.ms", "30000".to_owned()),
+            ("delivery.timeout.ms", delivery_timeout.as_millis().to_string()),
             ("queue.buffering.max.kbytes", "262144".to_owned()),
         ];
         match &options.transactional_id {
-            Some(id) => settings.push(("transactional.id", id.clone())),
+            Some(id) => {
+                settings.push(("transactional.id", id.clone()));
+                if let Some(timeout) = options.transaction_timeout {
+                    settings.push(("transaction.timeout.ms", timeout.as_millis().to_string()));
+                }
+            }
             // One request under way keeps the order, and what comes meanwhile goes with the next one. An idempotent producer would keep
             // it as well, but librdkafka's spins while a partition has more to send and five records or more are under way.
             None => settings.push(("max.in.flight.requests.per.connection", "1".to_owned())),

@@ -2,6 +2,7 @@
 
 pub(crate) mod graph;
 mod optimize;
+mod pattern;
 
 use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
 

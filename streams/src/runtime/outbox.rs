@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use millstream_broker::{Admin, Header, Headers, ProduceBatch, Producer, Record, TopicPartition, partition_for_key};
+use bytes::Bytes;
+use millstream_broker::{Admin, Error as BrokerError, Header, Headers, ProduceBatch, Producer, Record, TopicPartition, partition_for_key};
 use millstream_topology::{
     Output, Target, TaskId,
     dataflow::{ClosedEpoch, DataflowId, EpochSink},
 };
 
-use super::StreamsError;
+use super::{FailedRecord, ProductionExceptionHandler, ProductionExceptionHandlerResponse, StreamsError, now_ms};
 
 /// How long a topic's partitions may take to be looked up, once per topic.
 const LOOK_UP: Duration = Duration::from_secs(10);
@@ -21,53 +22,125 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Outbox(Arc<Mutex<Inner>>);
 
+/// What an outbox is made with.
+pub(crate) struct OutboxOptions {
+    pub producer: Arc<dyn Producer>,
+    pub admin: Arc<dyn Admin>,
+    pub transactional: bool,
+    pub partitions: HashMap<Arc<str>, i32>,
+    pub handler: Arc<dyn ProductionExceptionHandler>,
+    pub dead_letter_topic: Option<Arc<str>>,
+    pub wake: Box<dyn Fn() + Send>,
+}
+
 struct Inner {
-    producer: Arc<dyn Producer>,
-    admin: Arc<dyn Admin>,
-    partitions: HashMap<Arc<str>, i32>,
+    options: OutboxOptions,
     /// For records without a key: the next partition.
     next: i32,
-    /// Whether outputs wait: those of the epoch after the one that is being committed in a transaction.
-    transactional: bool,
+    /// The outputs of the epoch after the one that is being committed: they wait, so that what is acknowledged is the epoch's.
     held: Option<Vec<ProduceBatch>>,
+    /// A transaction is open. It is begun with its first record, so that an idle thread has none that could expire.
+    in_transaction: bool,
+    /// Nobody commits any more.
+    abandoned: bool,
     closed: Option<ClosedEpoch>,
     failed: Option<StreamsError>,
+    worked: bool,
+    commit_requested: bool,
+    consumed: HashMap<TopicPartition, i64>,
+    fates: Arc<Mutex<Fates>>,
+}
+
+/// What became of what was sent; the broker's threads write here.
+#[derive(Default)]
+struct Fates {
     /// The next offset of each topic-partition, as far as acknowledged.
-    acknowledged: Arc<Mutex<HashMap<TopicPartition, i64>>>,
-    wake: Box<dyn Fn() + Send>,
+    acknowledged: HashMap<TopicPartition, i64>,
+    /// What was not written.
+    lost: Vec<(ProduceBatch, BrokerError)>,
+}
+
+/// What has happened since the last look.
+#[derive(Default)]
+pub(crate) struct News {
+    pub closed: Option<ClosedEpoch>,
+    pub worked: bool,
+    pub commit_requested: bool,
 }
 
 impl Outbox {
-    pub fn new(
-        producer: Arc<dyn Producer>,
-        admin: Arc<dyn Admin>,
-        partitions: HashMap<Arc<str>, i32>,
-        transactional: bool,
-        wake: Box<dyn Fn() + Send>,
-    ) -> Self {
-        let acknowledged = Arc::default();
-        let inner =
-            Inner { producer, admin, partitions, next: 0, transactional, held: None, closed: None, failed: None, acknowledged, wake };
-        Self(Arc::new(Mutex::new(inner)))
+    pub fn new(options: OutboxOptions) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            options,
+            next: 0,
+            held: None,
+            in_transaction: false,
+            abandoned: false,
+            closed: None,
+            failed: None,
+            worked: false,
+            commit_requested: false,
+            consumed: HashMap::new(),
+            fates: Arc::default(),
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The epoch that is complete, once.
-    pub fn take_closed(&self) -> Option<ClosedEpoch> {
-        self.lock().closed.take()
-    }
-
-    /// What failed, once.
-    pub fn take_failure(&self) -> Option<StreamsError> {
-        self.lock().failed.take()
+    /// What has happened, or what failed; once.
+    pub fn news(&self) -> Result<News, StreamsError> {
+        let mut inner = self.lock();
+        match inner.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(News {
+                closed: inner.closed.take(),
+                worked: std::mem::take(&mut inner.worked),
+                commit_requested: std::mem::take(&mut inner.commit_requested),
+            }),
+        }
     }
 
     /// Notes a failure that happened elsewhere.
     pub fn fail(&self, error: StreamsError) {
         self.lock().fail(error);
+    }
+
+    /// Waits until all that was sent is written, or its handler has decided that it need not be.
+    pub fn flush(&self, deadline: Duration) -> Result<(), StreamsError> {
+        let (producer, fates) = {
+            let inner = self.lock();
+            (inner.options.producer.clone(), inner.fates.clone())
+        };
+        let outcome = producer.flush(deadline);
+        let lost = std::mem::take(&mut lock(&fates).lost);
+        if lost.is_empty() {
+            return Ok(outcome?);
+        }
+        let inner = self.lock();
+        lost.iter().try_for_each(|(batch, error)| batch.records.iter().try_for_each(|record| inner.decide(&batch.to, record, error)))
+    }
+
+    /// Begins a transaction if none is open.
+    pub fn begin_transaction(&self) -> Result<(), StreamsError> {
+        Ok(self.lock().begin_transaction()?)
+    }
+
+    pub fn is_in_transaction(&self) -> bool {
+        self.lock().in_transaction
+    }
+
+    /// It is committed.
+    pub fn transaction_ended(&self) {
+        self.lock().in_transaction = false;
+    }
+
+    /// From now on outputs are dropped. The answer is whether a transaction is to be aborted.
+    pub fn abandon(&self) -> bool {
+        let mut inner = self.lock();
+        inner.abandoned = true;
+        std::mem::take(&mut inner.in_transaction)
     }
 
     /// Sends what waited for the commit.
@@ -81,8 +154,19 @@ impl Outbox {
 
     /// The next offset of a topic-partition, if something was sent there and acknowledged.
     pub fn acknowledged(&self, partition: &TopicPartition) -> Option<i64> {
-        let acknowledged = self.lock().acknowledged.clone();
-        acknowledged.lock().unwrap_or_else(PoisonError::into_inner).get(partition).copied()
+        let fates = self.lock().fates.clone();
+        let offset = lock(&fates).acknowledged.get(partition).copied();
+        offset
+    }
+
+    /// Up to where a partition was processed, of tasks that read several.
+    pub fn consumed(&self, partition: &TopicPartition) -> Option<i64> {
+        self.lock().consumed.get(partition).copied()
+    }
+
+    /// Forgets how far a partition was processed.
+    pub fn forget(&self, partition: &TopicPartition) {
+        self.lock().consumed.remove(partition);
     }
 }
 
@@ -96,27 +180,49 @@ impl EpochSink for Outbox {
 
     fn closed(&mut self, epoch: ClosedEpoch) {
         let mut inner = self.lock();
-        if inner.transactional {
-            inner.held = Some(vec![]);
-        }
+        inner.held = Some(vec![]);
         inner.closed = Some(epoch);
-        (inner.wake)();
+        (inner.options.wake)();
     }
 
     fn failed(&mut self, _: DataflowId, task: Option<TaskId>, error: millstream_topology::Error) {
         tracing::error!(task = task.map(|task| task.to_string()), %error, "task failed");
         self.lock().fail(error.into());
     }
+
+    fn worked(&mut self, _: DataflowId, commit_requested: bool) {
+        let mut inner = self.lock();
+        inner.worked = true;
+        inner.commit_requested |= commit_requested;
+        (inner.options.wake)();
+    }
+
+    fn consumed(&mut self, _: DataflowId, task: TaskId, topic: Arc<str>, offset: i64) {
+        let mut inner = self.lock();
+        inner.consumed.insert(TopicPartition { topic, partition: task.partition }, offset);
+        (inner.options.wake)();
+    }
 }
 
 impl Inner {
     fn fail(&mut self, error: StreamsError) {
         self.failed.get_or_insert(error);
-        (self.wake)();
+        (self.options.wake)();
+    }
+
+    fn begin_transaction(&mut self) -> Result<(), BrokerError> {
+        if self.options.transactional && !self.in_transaction {
+            self.options.producer.begin_transaction()?;
+            self.in_transaction = true;
+        }
+        Ok(())
     }
 
     /// Sends outputs in runs of one topic-partition, in order.
     fn take(&mut self, outputs: Vec<Output>) -> Result<(), StreamsError> {
+        if self.abandoned {
+            return Ok(());
+        }
         let mut batches: Vec<ProduceBatch> = vec![];
         let mut at: HashMap<TopicPartition, usize> = HashMap::new();
         for Output { topic, target, record } in outputs {
@@ -126,7 +232,9 @@ impl Inner {
                 true => Headers::empty(),
                 false => record.headers.to_vec().into_iter().map(|h| Header { name: h.name, value: h.value }).collect(),
             };
-            let record = Record { key: record.key, value: record.value, timestamp: record.timestamp, headers };
+            // A record of no time (the buffers' changelogs) gets that of its writing, as Kafka's producer does it.
+            let timestamp = if record.timestamp < 0 { now_ms() } else { record.timestamp };
+            let record = Record { key: record.key, value: record.value, timestamp, headers };
             match batches.last_mut().filter(|last| last.to == to) {
                 Some(last) => last.records.push(record),
                 None => match at.get(&to) {
@@ -146,24 +254,70 @@ impl Inner {
     }
 
     fn send(&mut self, batch: ProduceBatch) -> Result<(), StreamsError> {
-        let (acknowledged, to, count) = (self.acknowledged.clone(), batch.to.clone(), batch.records.len() as i64);
-        let note = move |outcome: Result<i64, millstream_broker::Error>| {
-            if let Ok(first) = outcome {
-                acknowledged.lock().unwrap_or_else(PoisonError::into_inner).insert(to, first + count);
-            }
+        self.begin_transaction()?;
+        let (fates, again, count) = (self.fates.clone(), batch.clone(), batch.records.len() as i64);
+        let note = move |outcome: Result<i64, BrokerError>| match outcome {
+            Ok(first) => drop(lock(&fates).acknowledged.insert(again.to, first + count)),
+            Err(error) => lock(&fates).lost.push((again, error)),
         };
-        Ok(self.producer.send(batch, Some(Box::new(note)))?)
+        let to = batch.to.clone();
+        let alone = batch.records.len() == 1;
+        let records = batch.records.clone();
+        match self.options.producer.send(batch, Some(Box::new(note))) {
+            Ok(()) => Ok(()),
+            Err(error) if alone => self.decide(&to, &records[0], &error),
+            // One of them is at fault: each is tried by itself.
+            Err(_) => records.into_iter().try_for_each(|record| self.send(ProduceBatch { to: to.clone(), records: vec![record] })),
+        }
+    }
+
+    /// Asks the handler what becomes of a record that could not be written.
+    fn decide(&self, to: &TopicPartition, record: &Record, error: &BrokerError) -> Result<(), StreamsError> {
+        let failed = FailedRecord { topic: &to.topic, partition: to.partition, record };
+        let failure = |retry| StreamsError::Production { topic: to.topic.to_string(), error: error.clone(), retry };
+        match self.options.handler.handle(&failed, error) {
+            ProductionExceptionHandlerResponse::Retry => Err(failure(true)),
+            ProductionExceptionHandlerResponse::Fail => {
+                self.dead_letter(to, record, error);
+                Err(failure(false))
+            }
+            ProductionExceptionHandlerResponse::Continue => {
+                tracing::warn!(topic = &*to.topic, partition = to.partition, %error, "record dropped");
+                self.dead_letter(to, record, error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says in the dead-letter topic what was not written. The source record is not known any more: key and value are null, as in Kafka
+    /// Streams.
+    fn dead_letter(&self, to: &TopicPartition, record: &Record, error: &BrokerError) {
+        let Some(topic) = self.options.dead_letter_topic.clone().filter(|topic| *topic != to.topic) else { return };
+        let text = |name: &str, text: String| Header { name: format!("__streams.errors.{name}").into(), value: Some(Bytes::from(text)) };
+        let about = [
+            text("exception", "Production".into()),
+            text("message", error.to_string()),
+            text("stacktrace", error.to_string()),
+            text("topic", to.topic.to_string()),
+            text("partition", to.partition.to_string()),
+        ];
+        let headers = record.headers.iter().cloned().chain(about).collect();
+        let record = Record { key: None, value: None, timestamp: record.timestamp, headers };
+        let batch = ProduceBatch { to: TopicPartition::new(topic, 0), records: vec![record] };
+        if let Err(error) = self.options.producer.send(batch, None) {
+            tracing::error!(%error, "dead letter not written");
+        }
     }
 
     fn partition(&mut self, topic: &Arc<str>, target: &Target, key: Option<&[u8]>) -> Result<i32, StreamsError> {
         if let Target::Partition(partition) = target {
             return Ok(*partition);
         }
-        let count = match self.partitions.get(topic) {
+        let count = match self.options.partitions.get(topic) {
             Some(&count) => count,
             None => {
-                let count = self.admin.describe_topic(topic, LOOK_UP)?.partitions;
-                self.partitions.insert(topic.clone(), count);
+                let count = self.options.admin.describe_topic(topic, LOOK_UP)?.partitions;
+                self.options.partitions.insert(topic.clone(), count);
                 count
             }
         };
@@ -176,4 +330,8 @@ impl Inner {
             }
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

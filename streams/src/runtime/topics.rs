@@ -1,13 +1,13 @@
 //! The topics of an application: what must be there, what it creates, and which task reads what.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use millstream_broker::{Broker, Error as BrokerError, NewTopic, TopicPartition};
-use millstream_topology::{Error, ErrorKind, Subtopology, TaskId, Topology, store::StoreType};
+use millstream_topology::{Error, ErrorKind, OffsetReset, Subtopology, TaskId, Topology, store::StoreType};
 
 use super::{StreamsConfig, StreamsError};
 
@@ -20,6 +20,8 @@ pub(crate) struct Logged {
     pub topic: Arc<str>,
     /// Whether its rows survive a restart, so that only what follows them is replayed.
     pub persistent: bool,
+    /// Whether the changelog is a source topic.
+    pub is_source: bool,
 }
 
 /// What an application reads and writes.
@@ -34,8 +36,14 @@ pub struct Plan {
     pub global_topics: BTreeSet<Arc<str>>,
     /// Whether a store is to be on RocksDB.
     pub needs_rocks: bool,
+    pub(crate) persistent_globals: BTreeSet<Arc<str>>,
+    repartitions: BTreeSet<Arc<str>>,
+    resets: HashMap<Arc<str>, OffsetReset>,
+    stores: HashMap<Arc<str>, (usize, bool)>,
     by_topic: HashMap<Arc<str>, usize>,
     changelogs: HashMap<usize, Vec<Logged>>,
+    /// The topics that matched a pattern.
+    matched: BTreeSet<Arc<str>>,
 }
 
 impl Plan {
@@ -61,8 +69,16 @@ impl Plan {
                 partitions.insert(topic, description.partitions);
             }
         }
-        let parts = topology.subtopologies();
+        let mut parts = topology.subtopologies();
+        let matched = matched(topology, broker)?;
+        for topic in &matched {
+            partitions.insert(topic.clone(), admin.describe_topic(topic, TOPIC_DEADLINE)?.partitions);
+        }
+        for part in &mut parts {
+            part.sources.extend(matched.iter().filter(|topic| part.patterns.iter().any(|pattern| pattern.matches(topic))).cloned());
+        }
         decide_internal(topology, &parts, config, &mut partitions);
+        check_copartitions(topology, &partitions)?;
 
         let mut create = vec![];
         for topic in topology.internal_topics().keys() {
@@ -73,15 +89,19 @@ impl Plan {
             create.push(NewTopic::new(&*prefix(topic), partitions[topic]));
         }
         let mut changelogs: HashMap<usize, Vec<Logged>> = HashMap::new();
-        let mut needs_rocks = false;
+        let (mut needs_rocks, mut persistent_globals, mut stores) = (false, BTreeSet::new(), HashMap::new());
         for part in &parts {
             let count = part.sources.iter().filter_map(|topic| partitions.get(topic)).copied().max().unwrap_or(config.default_partitions);
             for store in topology.stores_of(part) {
                 let Some(def) = topology.store(&store) else { continue };
                 let persistent = def.store_type == StoreType::RocksDb;
                 needs_rocks |= persistent;
+                stores.insert(store.clone(), (part.id, part.is_global));
                 if let Some(source) = topology.source_changelog(&store).cloned() {
-                    changelogs.entry(part.id).or_default().push(Logged { store, topic: source, persistent });
+                    if part.is_global && persistent {
+                        persistent_globals.insert(source.clone());
+                    }
+                    changelogs.entry(part.id).or_default().push(Logged { store, topic: source, persistent, is_source: true });
                 } else if def.logging && !part.is_global {
                     let topic = prefix(&format!("{store}-changelog"));
                     let new = NewTopic {
@@ -90,14 +110,13 @@ impl Plan {
                         ..NewTopic::new(&*topic, count)
                     };
                     create.push(new);
-                    changelogs.entry(part.id).or_default().push(Logged { store, topic, persistent });
+                    changelogs.entry(part.id).or_default().push(Logged { store, topic, persistent, is_source: false });
                 }
             }
         }
         admin.create_topics(&create, TOPIC_DEADLINE)?;
 
         let partitions: HashMap<Arc<str>, i32> = partitions.into_iter().map(|(topic, count)| (full(&topic), count)).collect();
-        let mut parts = parts;
         for part in &mut parts {
             part.sources = part.sources.iter().map(full).collect();
         }
@@ -106,7 +125,29 @@ impl Plan {
         let mut subscription: Vec<_> = by_topic.keys().cloned().collect();
         subscription.sort();
         let global_topics = topology.global_topics().clone();
-        Ok(Self { parts, partitions, subscription, global_topics, needs_rocks, by_topic, changelogs })
+        let repartitions = topology.internal_topics().keys().map(full).collect();
+        let by_pattern = |topic: &str| topology.patterns().iter().find(|(pattern, _)| pattern.matches(topic)).and_then(|(_, reset)| *reset);
+        let reset = |topic: &Arc<str>| Some((topic.clone(), topology.offset_reset(topic).or_else(|| by_pattern(topic))?));
+        let resets = by_topic.keys().filter_map(reset).collect();
+        Ok(Self {
+            parts,
+            partitions,
+            subscription,
+            global_topics,
+            needs_rocks,
+            persistent_globals,
+            repartitions,
+            resets,
+            stores,
+            by_topic,
+            changelogs,
+            matched,
+        })
+    }
+
+    /// Whether other topics match the topology's patterns by now.
+    pub(crate) fn is_stale(&self, topology: &Topology, broker: &dyn Broker) -> Result<bool, StreamsError> {
+        Ok(!topology.patterns().is_empty() && matched(topology, broker)? != self.matched)
     }
 
     /// The task that reads a topic-partition.
@@ -119,10 +160,55 @@ impl Plan {
         self.by_topic.get(topic).map(|&subtopology| TaskId { subtopology, partition })
     }
 
+    /// Whether a task reads more than one topic, so that the order of their records is to be chosen.
+    pub(crate) fn reads_several(&self, task: TaskId) -> bool {
+        let part = self.parts.iter().find(|part| part.id == task.subtopology);
+        let read = |topic: &&Arc<str>| self.partitions.get(*topic).is_some_and(|count| *count > task.partition);
+        part.is_some_and(|part| part.sources.iter().filter(read).nth(1).is_some())
+    }
+
+    /// Whether the application owns a topic that it reads.
+    pub(crate) fn is_repartition(&self, topic: &str) -> bool {
+        self.repartitions.contains(topic)
+    }
+
+    /// Where a topic begins without a committed offset, if its source says so.
+    pub(crate) fn offset_reset(&self, topic: &str) -> Option<OffsetReset> {
+        self.resets.get(topic).copied()
+    }
+
+    /// Which sub-topology a store belongs to, and whether it is a global store.
+    pub(crate) fn store(&self, name: &str) -> Option<(usize, bool)> {
+        self.stores.get(name).copied()
+    }
+
+    /// The names of all stores, sorted.
+    pub(crate) fn store_names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.stores.keys().map(|name| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// How many partitions a sub-topology has tasks for.
+    pub(crate) fn tasks_of(&self, subtopology: usize) -> i32 {
+        let part = self.parts.iter().find(|part| part.id == subtopology);
+        let counts = part.into_iter().flat_map(|part| part.sources.iter().filter_map(|topic| self.partitions.get(topic)));
+        counts.copied().max().unwrap_or(0)
+    }
+
     /// The logged stores of a sub-topology.
     pub(crate) fn changelogs(&self, subtopology: usize) -> &[Logged] {
         self.changelogs.get(&subtopology).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The topics that match a pattern of the topology's.
+fn matched(topology: &Topology, broker: &dyn Broker) -> Result<BTreeSet<Arc<str>>, StreamsError> {
+    if topology.patterns().is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let topics = broker.admin().list_topics(TOPIC_DEADLINE)?.into_iter();
+    Ok(topics.filter(|topic| topology.patterns().iter().any(|(pattern, _)| pattern.matches(topic))).map(Arc::from).collect())
 }
 
 /// Internal topics have as many partitions as the user said, or as what they are read with, or as what writes them.
@@ -134,6 +220,12 @@ fn decide_internal(topology: &Topology, parts: &[Subtopology], config: &StreamsC
     }
     // Each round settles the topics behind those of the round before.
     for _ in 0..=parts.len() {
+        for group in topology.copartition_groups() {
+            let Some(most) = group.iter().filter_map(|topic| partitions.get(*topic)).copied().max() else { continue };
+            for topic in group.into_iter().filter(|topic| topology.internal_topics().contains_key(*topic)) {
+                partitions.entry(topic.clone()).or_insert(most);
+            }
+        }
         for part in parts {
             let read: Vec<_> = part.sources.iter().filter_map(|topic| partitions.get(topic)).copied().collect();
             let Some(&most) = read.iter().max() else { continue };
@@ -147,4 +239,17 @@ fn decide_internal(topology: &Topology, parts: &[Subtopology], config: &StreamsC
     for topic in topology.internal_topics().keys() {
         partitions.entry(topic.clone()).or_insert(config.default_partitions);
     }
+}
+
+/// Topics of the user's that are joined need as many partitions as each other.
+fn check_copartitions(topology: &Topology, partitions: &HashMap<Arc<str>, i32>) -> Result<(), Error> {
+    for group in topology.copartition_groups() {
+        let counts: BTreeMap<&str, i32> = group.iter().filter_map(|topic| Some((&***topic, *partitions.get(*topic)?))).collect();
+        if counts.values().collect::<BTreeSet<_>>().len() > 1 {
+            let text =
+                format!("topics that are joined need as many partitions as each other, but have {counts:?}: repartition one of them");
+            return Err(Error::new(ErrorKind::Topology, text));
+        }
+    }
+    Ok(())
 }

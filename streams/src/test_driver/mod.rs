@@ -19,6 +19,7 @@ use millstream_topology::{
 pub use topics::{TestInputTopic, TestOutputTopic, TestRecord};
 
 use crate::ProcessingGuarantee;
+use crate::query::{Query, QueryFailure, StateQueryError, StateQueryRequest, StateQueryResult, answer};
 
 /// What a test driver is told.
 ///
@@ -73,6 +74,7 @@ struct Driver {
     global: Option<Task>,
     sources: BTreeSet<Arc<str>>,
     globals: BTreeSet<Arc<str>>,
+    matches_patterns: bool,
     offsets: BTreeMap<Arc<str>, i64>,
     outputs: BTreeMap<Arc<str>, VecDeque<RawRecord>>,
     clock: i64,
@@ -94,7 +96,8 @@ impl TopologyTestDriver {
         let io = |error: std::io::Error| Error::new(ErrorKind::Streams, format!("no temporary directory for stores: {error}"));
         let directory = config.rocksdb.then(tempfile::tempdir).transpose().map_err(io)?;
         let rocks = directory.as_ref().map(|directory| RocksState::open(directory.path(), StateOptions::default())).transpose()?;
-        let mut env = TaskEnv { config: config.task, rocks, global_stores: StoreSet::default(), wall_clock: config.start_ms };
+        let mut env =
+            TaskEnv { config: config.task, rocks, global_stores: StoreSet::default(), wall_clock: config.start_ms, global_copy: 0 };
         let mut global = Task::new_global(topology, &env)?;
         if let Some(global) = &mut global {
             env.global_stores = global.stores().clone();
@@ -105,6 +108,7 @@ impl TopologyTestDriver {
         let mut driver = Driver {
             sources: task.topics().cloned().collect(),
             globals: topology.global_topics().clone(),
+            matches_patterns: !topology.patterns().is_empty(),
             task,
             global,
             offsets: BTreeMap::new(),
@@ -268,6 +272,31 @@ impl TopologyTestDriver {
         driver.task.dropped_records() + driver.global.as_ref().map_or(0, Task::dropped_records)
     }
 
+    /// Asks a store as [`KafkaStreams::query`](crate::KafkaStreams::query) does; there is one partition.
+    ///
+    /// # Errors
+    /// There is no such store.
+    pub fn query<Q: Query>(&self, request: &StateQueryRequest<Q>) -> Result<StateQueryResult<Q::Result>, StateQueryError> {
+        let driver = &mut *self.0.borrow_mut();
+        let read = driver.offsets.iter().filter(|(topic, _)| driver.sources.contains(*topic));
+        read.for_each(|(topic, next)| driver.task.set_position(topic, *next));
+        let has = |task: &&Task| task.stores().get(request.store()).is_some();
+        if let Some(global) = driver.global.as_ref().filter(has) {
+            return Ok(StateQueryResult { global_result: Some(answer(global, request)), ..StateQueryResult::default() });
+        }
+        if !has(&&driver.task) {
+            let names: Vec<_> = driver.task.stores().iter().map(|store| store.name().to_string()).collect();
+            return Err(StateQueryError::UnknownStateStore(request.store().into(), names.join(", ")));
+        }
+        let asked = |partition: &i32| request.partitions.as_ref().is_none_or(|partitions| partitions.contains(partition));
+        let mut result = StateQueryResult::default();
+        for partition in request.partitions.iter().flatten().copied().chain([0]).filter(asked) {
+            let answered = if partition == 0 { answer(&driver.task, request) } else { Err(QueryFailure::DoesNotExist(partition)) };
+            result.partition_results.insert(partition, answered);
+        }
+        Ok(result)
+    }
+
     /// A store by name and type, a [`KeyValueStore`](millstream_topology::store::KeyValueStore) for example.
     ///
     /// ```
@@ -354,7 +383,7 @@ impl TopologyTestDriver {
 
 impl Driver {
     fn pipe(&mut self, topic: &str, record: RawRecord) -> Result<(), Error> {
-        if !self.sources.contains(topic) && !self.globals.contains(topic) {
+        if !self.sources.contains(topic) && !self.globals.contains(topic) && !self.task.reads(topic) {
             let known: Vec<_> = self.sources.iter().chain(&self.globals).map(|topic| &**topic).collect();
             let text = format!("the topology does not read topic {topic}: it reads {}", known.join(", "));
             return Err(Error::new(ErrorKind::IllegalArgument, text));
@@ -371,7 +400,7 @@ impl Driver {
         let offset = self.offsets.entry(topic.into()).or_insert(0);
         let at = *offset;
         *offset += 1;
-        if self.sources.contains(topic) {
+        if self.sources.contains(topic) || self.matches_patterns && self.task.reads(topic) {
             self.task.push(topic, at, record)?;
         } else if let Some(global) = self.global.as_mut().filter(|_| self.globals.contains(topic)) {
             global.push(topic, at, record)?;

@@ -8,22 +8,32 @@ use crate::{
     error::Error,
     record::RawRecord,
     store::bytes::EpochWrites,
+    task::Task,
 };
 
 /// Records of one topic-partition on their way from the thread that reads them to the worker.
 pub trait Batch: Send {
+    /// The partition that they come from.
+    fn partition(&self) -> i32;
+    /// The offset after the last of them: where a commit of all of them continues.
+    fn next_offset(&self) -> i64;
     /// Hands out the records with their offsets, in order. Called on the worker's thread.
     fn unpack(self: Box<Self>, each: &mut dyn FnMut(i64, RawRecord));
 }
 
+/// A question to a task that runs here, asked between two records; `None`: there is no such task.
+pub type Question = Box<dyn FnOnce(Option<&Task>) + Send>;
+
 /// What a stage is told, in order.
 pub(super) enum Event {
     Add(TaskId),
-    Restore { task: TaskId, store: Arc<str>, batch: Box<dyn Batch> },
+    Restore { task: TaskId, store: Arc<str>, changelog: Arc<str>, batch: Box<dyn Batch> },
     Start { task: TaskId, progress: Progress },
     Feed { task: TaskId, topic: Arc<str>, batch: Box<dyn Batch> },
+    Behind { task: TaskId, topic: Arc<str>, behind: bool },
+    Ask(TaskId, Question),
     Remove(TaskId),
-    WallClock(i64),
+    WallClock,
     Flush,
     Applied,
 }
@@ -40,12 +50,27 @@ pub struct Progress {
     pub partition_times: HashMap<Arc<str>, i64>,
     /// What windowed operators remember, by node.
     pub processor_metadata: HashMap<Arc<str>, i64>,
+    /// The offset of each topic from which processing continues, where anything has been read.
+    pub offsets: HashMap<Arc<str>, i64>,
 }
 
 /// What a stage puts out.
 pub(super) enum Emission {
     Outputs(TaskId, Vec<Output>),
-    Flushed { task: TaskId, progress: Progress, writes: Vec<EpochWrites> },
+    Flushed {
+        task: TaskId,
+        progress: Progress,
+        writes: Vec<EpochWrites>,
+    },
+    /// User code asks for a commit, or a punctuator has run: there is something to commit without any input.
+    Worked {
+        commit_requested: bool,
+    },
+    Consumed {
+        task: TaskId,
+        topic: Arc<str>,
+        offset: i64,
+    },
     Failed(TaskId, Error),
 }
 
@@ -72,4 +97,8 @@ pub trait EpochSink: Send {
     fn closed(&mut self, epoch: ClosedEpoch);
     /// A task failed and is gone; its epoch must not be committed.
     fn failed(&mut self, dataflow: DataflowId, task: Option<TaskId>, error: Error);
+    /// A task has done something without input, or asks for a commit soon.
+    fn worked(&mut self, _dataflow: DataflowId, _commit_requested: bool) {}
+    /// A task that reads several topics has processed this one up to here: what back-pressure looks at.
+    fn consumed(&mut self, _dataflow: DataflowId, _task: TaskId, _topic: Arc<str>, _offset: i64) {}
 }

@@ -8,5 +8,5 @@ mod event;
 mod stage;
 mod worker;
 
-pub use event::{Batch, ClosedEpoch, EpochSink, Progress};
-pub use worker::{Command, DataflowId, Installation, Worker, WorkerHandle, WorkerStopped};
+pub use event::{Batch, ClosedEpoch, EpochSink, Progress, Question};
+pub use worker::{Command, DataflowId, Installation, Worker, WorkerHandle, WorkerStopped, global_offset_name};

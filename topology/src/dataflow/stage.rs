@@ -1,12 +1,18 @@
 //! A stage: the timely operator that hosts the tasks of one sub-topology on one worker.
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+};
 
-use super::event::{Emission, Event, Progress};
+use super::event::{Batch, Emission, Event, Progress};
 use crate::{
     context::TaskId,
     error::Error,
     graph::{Subtopology, Topology},
+    record::RawRecord,
     task::{Task, TaskEnv},
 };
 
@@ -18,6 +24,10 @@ pub(super) struct Stage {
     pub part: Subtopology,
     pub env: TaskEnv,
     pub tasks: BTreeMap<TaskId, Task>,
+    /// The tasks that are restored and have started: only they take part in epochs.
+    pub running: BTreeSet<TaskId>,
+    /// The worker's clock, as it last looked.
+    pub now: Rc<Cell<i64>>,
     /// When the next wall-clock punctuator of any task of the dataflow is due.
     pub next_punctuation: Rc<Cell<i64>>,
     pub dropped: Rc<Cell<u64>>,
@@ -26,12 +36,12 @@ pub(super) struct Stage {
 impl Stage {
     pub fn handle(&mut self, event: Event, emit: &mut dyn FnMut(Emission)) {
         match event {
-            Event::WallClock(now) => {
-                self.env.wall_clock = now;
-                self.on_all(emit, |task| {
-                    task.set_wall_clock(now);
-                    task.punctuate_wall_clock()
-                });
+            Event::WallClock => {
+                self.on_all(emit, Task::punctuate_wall_clock);
+                let commit_requested = self.tasks.values().any(Task::commit_requested);
+                if commit_requested || self.tasks.values().any(Task::has_work) {
+                    emit(Emission::Worked { commit_requested });
+                }
                 self.note_punctuations();
             }
             Event::Flush => self.flush(emit),
@@ -42,15 +52,12 @@ impl Stage {
                 Ok(task) => drop(self.tasks.insert(id, task)),
                 Err(error) => emit(Emission::Failed(id, error)),
             },
-            Event::Restore { task, store, batch } => self.on(task, emit, |task| {
+            Event::Restore { task, store, changelog, batch } => self.on(task, emit, |task| {
                 let Some(store) = task.stores().get(&store).cloned() else { return Ok(()) };
-                let mut outcome = Ok(());
-                batch.unpack(&mut |_, record| {
-                    if outcome.is_ok() {
-                        outcome = store.restore(record);
-                    }
-                });
-                outcome
+                let place = (changelog, batch.partition(), batch.next_offset());
+                unpack(batch, |_, record| store.restore(record))?;
+                // What is restored is committed already: it need not be restored again, and must not pile up in memory.
+                store.rocks().map_or(Ok(()), |rocks| Ok(rocks.commit(vec![place])?))
             }),
             Event::Start { task, progress } => {
                 self.on(task, emit, |task| {
@@ -58,22 +65,32 @@ impl Stage {
                         task.set_partition_time(topic, *time)?;
                     }
                     task.set_processor_metadata(progress.processor_metadata);
+                    progress.offsets.iter().for_each(|(topic, offset)| task.set_position(topic, *offset));
+                    task.take_has_work();
                     task.init()
                 });
+                self.running.insert(task);
                 self.note_punctuations();
             }
-            Event::Feed { task, topic, batch } => self.on(task, emit, |task| {
-                let mut outcome = Ok(());
-                batch.unpack(&mut |offset, record| {
-                    if outcome.is_ok() {
-                        outcome = task.push(&topic, offset, record);
-                    }
+            Event::Feed { task, topic, batch } => {
+                self.on(task, emit, |task| {
+                    let next = batch.next_offset();
+                    unpack(batch, |offset, record| task.push(&topic, offset, record))?;
+                    task.set_position(&topic, next);
+                    task.process_ready()
                 });
-                outcome?;
-                while task.process()? {}
-                Ok(())
-            }),
+                self.report(task, emit);
+            }
+            Event::Behind { task, topic, behind } => {
+                self.on(task, emit, |task| {
+                    task.set_behind(&topic, behind)?;
+                    task.process_ready()
+                });
+                self.report(task, emit);
+            }
+            Event::Ask(task, question) => question(self.tasks.get(&task)),
             Event::Remove(id) => {
+                self.running.remove(&id);
                 if let Some(mut task) = self.tasks.remove(&id)
                     && let Err(error) = task.close()
                 {
@@ -84,7 +101,7 @@ impl Stage {
     }
 
     fn flush(&mut self, emit: &mut dyn FnMut(Emission)) {
-        for id in self.tasks.keys().copied().collect::<Vec<_>>() {
+        for id in self.running.iter().copied().collect::<Vec<_>>() {
             self.on(id, emit, Task::flush);
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let writes: Result<Vec<_>, Error> =
@@ -92,6 +109,7 @@ impl Stage {
             let progress = Progress {
                 partition_times: task.partition_times().filter(|(_, time)| *time >= 0).map(|(topic, time)| (topic.clone(), time)).collect(),
                 processor_metadata: task.processor_metadata().clone(),
+                offsets: task.offsets(),
             };
             match writes {
                 Ok(writes) if task.take_has_work() || writes.iter().any(|w| !w.is_empty()) => {
@@ -100,6 +118,17 @@ impl Stage {
                 Ok(_) => task.stores().iter().filter_map(|store| store.rocks()).for_each(|map| map.applied()),
                 Err(error) => self.fail(id, error, emit),
             }
+        }
+    }
+
+    /// Tells how far a task has come, and whether it asks for a commit.
+    fn report(&self, id: TaskId, emit: &mut dyn FnMut(Emission)) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        if task.commit_requested() {
+            emit(Emission::Worked { commit_requested: true });
+        }
+        if task.topics().nth(1).is_some() {
+            task.offsets().into_iter().for_each(|(topic, offset)| emit(Emission::Consumed { task: id, topic, offset }));
         }
     }
 
@@ -113,6 +142,7 @@ impl Stage {
     fn on(&mut self, id: TaskId, emit: &mut dyn FnMut(Emission), act: impl FnOnce(&mut Task) -> Result<(), Error>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let before = task.dropped_records();
+        task.set_wall_clock(self.now.get());
         let outcome = act(task);
         self.dropped.set(self.dropped.get() + task.dropped_records() - before);
         match outcome {
@@ -128,11 +158,23 @@ impl Stage {
 
     fn fail(&mut self, id: TaskId, error: Error, emit: &mut dyn FnMut(Emission)) {
         self.tasks.remove(&id);
+        self.running.remove(&id);
         emit(Emission::Failed(id, error));
     }
 
-    fn note_punctuations(&mut self) {
+    fn note_punctuations(&self) {
         let next = self.tasks.values().filter_map(Task::next_wall_clock_punctuation).min().unwrap_or(i64::MAX);
         self.next_punctuation.set(self.next_punctuation.get().min(next));
     }
+}
+
+/// Hands out the records of a batch until one of them fails.
+fn unpack(batch: Box<dyn Batch>, mut each: impl FnMut(i64, RawRecord) -> Result<(), Error>) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    batch.unpack(&mut |offset, record| {
+        if outcome.is_ok() {
+            outcome = each(offset, record);
+        }
+    });
+    outcome
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
@@ -17,7 +17,7 @@ use timely::{WorkerConfig, communication::Allocator, dataflow::ProbeHandle};
 
 use super::{
     build::{Intake, build},
-    event::{Batch, ClosedEpoch, Emission, EpochSink, Event, Progress},
+    event::{Batch, ClosedEpoch, Emission, EpochSink, Event, Progress, Question},
     stage::Stage,
 };
 use crate::{
@@ -36,6 +36,8 @@ pub type DataflowId = u64;
 
 /// How many commands wait for a worker at most: the back-pressure on those who feed it.
 const COMMANDS: usize = 1_024;
+/// How many questions wait for a worker at most.
+const QUESTIONS: usize = 256;
 /// How many commands are taken up before the worker steps: bounds the latency of the other dataflows.
 const COMMANDS_PER_STEP: usize = 64;
 /// How long a worker parks at most.
@@ -49,6 +51,13 @@ pub struct Installation {
     pub config: TaskConfig,
     /// Where its stores are, if not in memory.
     pub rocks: Option<Arc<RocksState>>,
+    /// Which copy of the global stores is this worker's; no two workers of a process have the same.
+    pub global_copy: i32,
+}
+
+/// What a copy of a global table's topic is called where offsets of local state are kept.
+pub fn global_offset_name(topic: &str, copy: i32) -> Arc<str> {
+    format!("{topic}#{copy}").into()
 }
 
 /// What a worker is told.
@@ -60,11 +69,26 @@ pub enum Command {
     /// Make a task. Its stores are to be restored next.
     AddTask(DataflowId, TaskId),
     /// Apply records of a changelog to a store.
-    Restore(DataflowId, TaskId, Arc<str>, Box<dyn Batch>),
+    Restore {
+        /// The dataflow.
+        dataflow: DataflowId,
+        /// The task.
+        task: TaskId,
+        /// The store.
+        store: Arc<str>,
+        /// The topic that they come from.
+        changelog: Arc<str>,
+        /// The records.
+        batch: Box<dyn Batch>,
+    },
     /// Start a task that was made and restored.
     StartTask(DataflowId, TaskId, Progress),
     /// Push records of a topic into a task.
     Feed(DataflowId, TaskId, Arc<str>, Box<dyn Batch>),
+    /// A topic has, or no longer has, more records for a task than were pushed: see [`Task::set_behind`].
+    Behind(DataflowId, TaskId, Arc<str>, bool),
+    /// Ask a task, after all that was told before.
+    Ask(DataflowId, TaskId, Question),
     /// Push records of a global table's topic.
     FeedGlobal(DataflowId, Arc<str>, Box<dyn Batch>),
     /// Close a task and forget it.
@@ -91,6 +115,7 @@ pub struct WorkerStopped;
 #[derive(Clone)]
 pub struct WorkerHandle {
     commands: SyncSender<Command>,
+    questions: SyncSender<(DataflowId, Option<TaskId>, Question)>,
     thread: Thread,
 }
 
@@ -112,6 +137,18 @@ impl WorkerHandle {
         self.thread.unpark();
         outcome
     }
+
+    /// Asks a task (`None`: the one that keeps the global stores) as soon as possible, before commands that wait. `false`: too many
+    /// questions wait.
+    pub fn ask(&self, dataflow: DataflowId, task: Option<TaskId>, question: Question) -> Result<bool, WorkerStopped> {
+        let outcome = match self.questions.try_send((dataflow, task, question)) {
+            Ok(()) => Ok(true),
+            Err(TrySendError::Full(_)) => Ok(false),
+            Err(TrySendError::Disconnected(_)) => Err(WorkerStopped),
+        };
+        self.thread.unpark();
+        outcome
+    }
 }
 
 /// A worker and its thread. Dropped, it stops.
@@ -126,8 +163,10 @@ impl Worker {
     /// Starts a worker. `clock` says what time it is, in milliseconds since the epoch.
     pub fn spawn(name: &str, clock: impl Fn() -> i64 + Send + 'static, sink: Box<dyn EpochSink>) -> std::io::Result<Self> {
         let (commands, receiver) = sync_channel(COMMANDS);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || Loop::new(receiver, Box::new(clock), sink).run())?;
-        Ok(Self { handle: WorkerHandle { commands, thread: thread.thread().clone() }, thread: Some(thread) })
+        let (questions, asked) = sync_channel(QUESTIONS);
+        let run = move || Loop::new(receiver, asked, Box::new(clock), sink).run();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
+        Ok(Self { handle: WorkerHandle { commands, questions, thread: thread.thread().clone() }, thread: Some(thread) })
     }
 
     /// What sends it commands.
@@ -151,6 +190,7 @@ struct Dataflow {
     probe: ProbeHandle<u64>,
     stages: HashMap<usize, usize>,
     global: Option<Task>,
+    global_copy: i32,
     next_punctuation: Rc<Cell<i64>>,
     dropped: Rc<Cell<u64>>,
 }
@@ -179,7 +219,9 @@ struct Shared {
 
 struct Loop {
     commands: Receiver<Command>,
+    questions: Receiver<(DataflowId, Option<TaskId>, Question)>,
     clock: Box<dyn Fn() -> i64>,
+    now: Rc<Cell<i64>>,
     worker: timely::worker::Worker,
     dataflows: BTreeMap<DataflowId, Dataflow>,
     shared: Rc<RefCell<Shared>>,
@@ -190,16 +232,26 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(commands: Receiver<Command>, clock: Box<dyn Fn() -> i64>, sink: Box<dyn EpochSink>) -> Self {
+    fn new(
+        commands: Receiver<Command>,
+        questions: Receiver<(DataflowId, Option<TaskId>, Question)>,
+        clock: Box<dyn Fn() -> i64>,
+        sink: Box<dyn EpochSink>,
+    ) -> Self {
         let config = WorkerConfig::default();
         // Without a clock of its own, timely never parks.
         let worker = timely::worker::Worker::new(config, Allocator::Thread(Default::default()), Some(Instant::now()));
         let shared = Rc::new(RefCell::new(Shared { sink, tasks: vec![], writes: vec![] }));
-        Self { commands, clock, worker, dataflows: BTreeMap::new(), shared, epoch: 0, closing: None, close_again: false }
+        let now = Rc::new(Cell::new(clock()));
+        Self { commands, questions, clock, now, worker, dataflows: BTreeMap::new(), shared, epoch: 0, closing: None, close_again: false }
     }
 
     fn run(mut self) {
         loop {
+            self.now.set((self.clock)());
+            while let Ok((dataflow, task, question)) = self.questions.try_recv() {
+                self.ask(dataflow, task, question);
+            }
             for _ in 0..COMMANDS_PER_STEP {
                 match self.commands.try_recv() {
                     Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return self.stop(),
@@ -207,8 +259,7 @@ impl Loop {
                     Err(TryRecvError::Empty) => break,
                 }
             }
-            let now = (self.clock)();
-            let due = self.punctuate(now);
+            let due = self.punctuate(self.now.get());
             self.worker.step_or_park(Some(due));
             self.hand_over();
         }
@@ -223,9 +274,13 @@ impl Loop {
                 }
             }
             Command::AddTask(id, task) => self.tell(id, task, Event::Add(task)),
-            Command::Restore(id, task, store, batch) => self.tell(id, task, Event::Restore { task, store, batch }),
+            Command::Restore { dataflow, task, store, changelog, batch } => {
+                self.tell(dataflow, task, Event::Restore { task, store, changelog, batch })
+            }
             Command::StartTask(id, task, progress) => self.tell(id, task, Event::Start { task, progress }),
             Command::Feed(id, task, topic, batch) => self.tell(id, task, Event::Feed { task, topic, batch }),
+            Command::Behind(id, task, topic, behind) => self.tell(id, task, Event::Behind { task, topic, behind }),
+            Command::Ask(id, task, question) => self.ask(id, Some(task), question),
             Command::RemoveTask(id, task) => self.tell(id, task, Event::Remove(task)),
             Command::FeedGlobal(id, topic, batch) => self.feed_global(id, &topic, batch),
             Command::Close if self.closing.is_some() => self.close_again = true,
@@ -259,9 +314,22 @@ impl Loop {
         dataflow.activate();
     }
 
+    fn ask(&mut self, id: DataflowId, task: Option<TaskId>, question: Question) {
+        let dataflow = self.dataflows.get(&id);
+        let stage = dataflow.and_then(|dataflow| dataflow.stages.get(&task?.subtopology));
+        match (dataflow, task, stage) {
+            (Some(dataflow), Some(task), Some(&stage)) => {
+                dataflow.push(stage, Event::Ask(task, question));
+                dataflow.activate();
+            }
+            (Some(dataflow), None, _) => question(dataflow.global.as_ref()),
+            _ => question(None),
+        }
+    }
+
     fn install(&mut self, id: DataflowId, installation: Installation) {
-        let Installation { topology, config, rocks } = installation;
-        let mut env = TaskEnv { config, rocks, global_stores: StoreSet::default(), wall_clock: (self.clock)() };
+        let Installation { topology, config, rocks, global_copy } = installation;
+        let mut env = TaskEnv { config, rocks, global_stores: StoreSet::default(), wall_clock: self.now.get(), global_copy };
         let global = match Task::new_global(&topology, &env).and_then(|mut global| {
             global.as_mut().map_or(Ok(()), Task::init)?;
             Ok(global)
@@ -280,6 +348,8 @@ impl Loop {
             part,
             env: env.clone(),
             tasks: BTreeMap::new(),
+            running: BTreeSet::new(),
+            now: self.now.clone(),
             next_punctuation: next_punctuation.clone(),
             dropped: dropped.clone(),
         };
@@ -291,6 +361,8 @@ impl Loop {
             match emission {
                 Emission::Outputs(task, outputs) => shared.sink.outputs(id, task, outputs),
                 Emission::Failed(task, error) => shared.sink.failed(id, Some(task), error),
+                Emission::Worked { commit_requested } => shared.sink.worked(id, commit_requested),
+                Emission::Consumed { task, topic, offset } => shared.sink.consumed(id, task, topic, offset),
                 Emission::Flushed { task, progress, writes } => {
                     shared.tasks.push((id, task, progress));
                     shared.writes.extend(writes);
@@ -299,11 +371,12 @@ impl Loop {
         });
         let index = self.worker.next_dataflow_index();
         let probe = build(&mut self.worker, &format!("dataflow {id}"), intake.clone(), made, emitted);
-        self.dataflows.insert(id, Dataflow { index, intake, probe, stages, global, next_punctuation, dropped });
+        self.dataflows.insert(id, Dataflow { index, intake, probe, stages, global, global_copy, next_punctuation, dropped });
     }
 
     fn feed_global(&mut self, id: DataflowId, topic: &str, batch: Box<dyn Batch>) {
-        let Some(global) = self.dataflows.get_mut(&id).and_then(|dataflow| dataflow.global.as_mut()) else { return };
+        let Some(Dataflow { global: Some(global), global_copy, .. }) = self.dataflows.get_mut(&id) else { return };
+        let place = (global_offset_name(topic, *global_copy), batch.partition(), batch.next_offset());
         let mut outcome = Ok(());
         batch.unpack(&mut |offset, record| {
             if outcome.is_ok() {
@@ -312,7 +385,12 @@ impl Loop {
         });
         let outcome = outcome.and_then(|()| {
             while global.process()? {}
-            global.flush()
+            global.flush()?;
+            // A global store is not part of any epoch: it has what its topic has.
+            for rocks in global.stores().iter().filter_map(|store| store.rocks()) {
+                rocks.commit(vec![place.clone()])?;
+            }
+            Ok(())
         });
         if let Err(error) = outcome {
             self.shared.borrow_mut().sink.failed(id, None, error);
@@ -350,7 +428,7 @@ impl Loop {
         for dataflow in self.dataflows.values() {
             if dataflow.next_punctuation.get() <= now {
                 dataflow.next_punctuation.set(i64::MAX);
-                dataflow.push_all(|| Event::WallClock(now));
+                dataflow.push_all(|| Event::WallClock);
                 dataflow.activate();
                 // Only the stages know when they are due next: look again after this step.
                 next = now;

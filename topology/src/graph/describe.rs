@@ -65,6 +65,9 @@ impl Topology {
         };
         let (arrow, name) = ("\n      --> ", &node.name);
         match &node.kind {
+            NodeKind::Source { pattern: Some(pattern), .. } => {
+                format!("Source: {name} (topics: {}){arrow}{}", pattern.as_str(), names(after))
+            }
             NodeKind::Source { topics, .. } => {
                 let topics = hash_order(topics.iter(), |t| t).iter().map(|t| &***t).collect::<Vec<_>>().join(", ");
                 format!("Source: {name} (topics: [{topics}]){arrow}{}", names(after))

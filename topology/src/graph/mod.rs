@@ -2,6 +2,7 @@
 
 mod describe;
 mod java_order;
+mod pattern;
 mod subtopologies;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 };
 
 pub use java_order::hash_order_with_capacity;
+pub use pattern::TopicPattern;
 pub use subtopologies::Subtopology;
 
 use crate::{
@@ -52,6 +54,8 @@ pub struct InternalTopic {
 pub(crate) enum NodeKind {
     Source {
         topics: Vec<Arc<str>>,
+        /// Instead of topics: those that match.
+        pattern: Option<TopicPattern>,
         make: SourceMaker,
     },
     /// Stores in the order in which they were connected, which shows in the order of Java's hash sets.
@@ -92,6 +96,7 @@ pub struct Topology {
     store_users: BTreeMap<Arc<str>, Vec<usize>>,
     groups: subtopologies::Groups,
     topics: HashSet<Arc<str>>,
+    patterns: Vec<(TopicPattern, Option<OffsetReset>)>,
     pub(crate) global_topics: BTreeSet<Arc<str>>,
     pub(crate) offset_resets: BTreeMap<Arc<str>, OffsetReset>,
     pub(crate) internal_topics: BTreeMap<Arc<str>, InternalTopic>,
@@ -123,7 +128,7 @@ impl Topology {
                 self.offset_resets.insert(topic.clone(), reset);
             }
         }
-        self.add(name, vec![], NodeKind::Source { topics: topics.to_vec(), make });
+        self.add(name, vec![], NodeKind::Source { topics: topics.to_vec(), pattern: None, make });
         Ok(())
     }
 
@@ -174,7 +179,7 @@ impl Topology {
         self.register_topic(&topic)?;
         self.global_topics.insert(topic.clone());
         self.source_changelogs.insert(store.name.clone(), topic.clone());
-        self.add(source.0, vec![], NodeKind::Source { topics: vec![topic], make: source.1 });
+        self.add(source.0, vec![], NodeKind::Source { topics: vec![topic], pattern: None, make: source.1 });
         let stores = vec![store.name.clone()];
         self.add(processor.0, vec![source.0.into()], NodeKind::Processor { make: processor.1, stores });
         self.global_stores.insert(store.name.clone(), store);
@@ -244,6 +249,11 @@ impl Topology {
             }
         }
         Ok(())
+    }
+
+    /// The groups of topics that must have equally many partitions.
+    pub fn copartition_groups(&self) -> impl Iterator<Item = BTreeSet<&Arc<str>>> {
+        self.copartitioned.iter().map(|group| group.iter().flat_map(|source| self.topics_of(source)).collect())
     }
 
     /// The topics that a source reads; none if it is not a source.
@@ -344,6 +354,9 @@ impl Topology {
     }
 
     fn register_topic(&mut self, topic: &Arc<str>) -> Result<(), Error> {
+        if let Some((pattern, _)) = self.patterns.iter().find(|(pattern, _)| pattern.matches(topic)) {
+            return Err(topology(format!("topic {topic} matches pattern {}, which another source reads: narrow that", pattern.as_str())));
+        }
         match self.topics.insert(topic.clone()) {
             true => Ok(()),
             false => Err(topology(format!("topic {topic} is read by another source already: read it once and branch from there"))),

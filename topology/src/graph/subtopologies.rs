@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{NodeKind, Topology, java_order};
+use super::{NodeKind, TopicPattern, Topology, java_order};
 
 /// A union-find over nodes.
 #[derive(Default)]
@@ -41,6 +41,8 @@ pub struct Subtopology {
     pub is_global: bool,
     /// The topics that it reads, in the order of its sources.
     pub sources: Vec<Arc<str>>,
+    /// The patterns of further topics that it reads.
+    pub patterns: Vec<TopicPattern>,
     pub(crate) nodes: Vec<usize>,
 }
 
@@ -51,12 +53,13 @@ impl Topology {
         let mut number = HashMap::new();
         for at in 0..self.nodes.len() {
             let id = *number.entry(self.groups.root(at)).or_insert_with(|| {
-                parts.push(Subtopology { id: parts.len(), is_global: false, sources: vec![], nodes: vec![] });
+                parts.push(Subtopology { id: parts.len(), is_global: false, sources: vec![], patterns: vec![], nodes: vec![] });
                 parts.len() - 1
             });
             let part = &mut parts[id];
             part.nodes.push(at);
-            if let NodeKind::Source { topics, .. } = &self.nodes[at].kind {
+            if let NodeKind::Source { topics, pattern, .. } = &self.nodes[at].kind {
+                part.patterns.extend(pattern.clone());
                 part.is_global |= topics.iter().any(|t| self.global_topics.contains(t));
                 part.sources.extend(topics.iter().cloned());
             }

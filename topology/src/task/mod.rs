@@ -14,7 +14,7 @@ use self::turns::Turns;
 use crate::{
     context::{Output, PunctuationType, RecordContext, TaskConfig, TaskContext, TaskId},
     error::{Error, ErrorKind},
-    graph::{NodeKind, Subtopology, Topology},
+    graph::{NodeKind, Subtopology, TopicPattern, Topology},
     node::{AnyNode, Assembly},
     queue::SourceQueue,
     record::RawRecord,
@@ -26,7 +26,7 @@ use crate::{
 /// ```
 /// use millstream_topology::{TaskConfig, TaskEnv, store::StoreSet};
 ///
-/// let env = TaskEnv { config: TaskConfig::new("my-application"), rocks: None, global_stores: StoreSet::default(), wall_clock: 0 };
+/// let env = TaskEnv { config: TaskConfig::new("my-application"), rocks: None, global_stores: StoreSet::default(), wall_clock: 0, global_copy: 0 };
 /// ```
 #[derive(Clone)]
 pub struct TaskEnv {
@@ -38,6 +38,8 @@ pub struct TaskEnv {
     pub global_stores: StoreSet,
     /// The clock at the start, in milliseconds since the epoch.
     pub wall_clock: i64,
+    /// Which copy of the global stores it is: each worker has one.
+    pub global_copy: i32,
 }
 
 /// A sub-topology at one partition: queues, nodes and stores.
@@ -57,7 +59,7 @@ pub struct TaskEnv {
 /// topology.add_source("source", &["in".into()], None, source.into_maker())?;
 /// topology.add_sink("sink", Some("out".into()), &["source"], sink.into_maker())?;
 ///
-/// let env = TaskEnv { config: TaskConfig::new("copy"), rocks: None, global_stores: StoreSet::default(), wall_clock: 0 };
+/// let env = TaskEnv { config: TaskConfig::new("copy"), rocks: None, global_stores: StoreSet::default(), wall_clock: 0, global_copy: 0 };
 /// let mut task = Task::new(&topology, &topology.subtopologies()[0], 0, &env)?;
 /// task.init()?;
 /// task.push("in", 7, RawRecord { key: Some("a".into()), value: Some(vec![0; 8].into()), ..RawRecord::default() })?;
@@ -70,10 +72,15 @@ pub struct TaskEnv {
 pub struct Task {
     context: TaskContext,
     queues: Vec<Box<dyn SourceQueue>>,
+    /// What makes the queues of topics that match a pattern, when they come.
+    patterns: Vec<(TopicPattern, Box<dyn Fn(Arc<str>) -> Box<dyn SourceQueue>>)>,
     turns: Turns,
     /// Queues that have records but no turn yet.
     arrived: VecDeque<usize>,
-    consumed: HashMap<Arc<str>, i64>,
+    /// Up to where each topic was pushed.
+    positions: HashMap<Arc<str>, i64>,
+    /// The queues that are waited for while they are empty.
+    behind: Vec<usize>,
     nodes: Vec<AnyNode>,
     stores: StoreSet,
     has_work: bool,
@@ -115,7 +122,7 @@ impl Task {
 
         // Children first, so that each node is made with its children in hand.
         let mut made: HashMap<usize, AnyNode> = HashMap::new();
-        let mut queues = vec![];
+        let (mut queues, mut patterns) = (vec![], vec![]);
         let shared = RefCell::default();
         for &at in nodes.iter().rev() {
             let def = &topology.nodes[at];
@@ -137,8 +144,12 @@ impl Task {
             };
             let node = match &def.kind {
                 NodeKind::Processor { make, .. } | NodeKind::Sink { make, .. } => make(&mut assembly).map_err(|e| e.at(&def.name))?,
-                NodeKind::Source { topics, make } => {
+                NodeKind::Source { topics, pattern, make } => {
                     let make_queue = make(&mut assembly).map_err(|e| e.at(&def.name))?;
+                    if let Some(pattern) = pattern {
+                        patterns.push((pattern.clone(), make_queue));
+                        continue;
+                    }
                     queues.extend(topics.iter().rev().map(|topic| match topology.internal_topics.contains_key(topic) {
                         true => make_queue(env.config.internal_topic(topic)),
                         false => make_queue(topic.clone()),
@@ -154,9 +165,11 @@ impl Task {
         Ok(Self {
             context: TaskContext::new(env.config.clone(), id, env.wall_clock),
             queues,
+            patterns,
             turns: Turns::default(),
             arrived: VecDeque::new(),
-            consumed: HashMap::new(),
+            positions: HashMap::new(),
+            behind: vec![],
             nodes: in_order.into_iter().map(|(_, node)| node).collect(),
             stores,
             has_work: false,
@@ -224,6 +237,23 @@ impl Task {
         Ok(true)
     }
 
+    /// Processes what there is, until a queue is empty that is [behind](Self::set_behind).
+    pub fn process_ready(&mut self) -> Result<(), Error> {
+        while self.behind.iter().all(|&at| !self.queues[at].is_empty()) && self.process()? {}
+        Ok(())
+    }
+
+    /// Says whether a topic has more records than were pushed. While it has, and its queue is empty, nothing is processed: the record with
+    /// the lowest timestamp may be among them (KIP-695).
+    pub fn set_behind(&mut self, topic: &str, behind: bool) -> Result<(), Error> {
+        let at = self.queue(topic)?;
+        self.behind.retain(|other| *other != at);
+        if behind {
+            self.behind.push(at);
+        }
+        Ok(())
+    }
+
     /// Tells the task what time it is, without anything following from that.
     pub fn set_wall_clock(&mut self, now: i64) {
         self.context.wall_clock = now;
@@ -254,20 +284,18 @@ impl Task {
     }
 
     /// The offsets to commit: of each topic the first record that has not been processed, where something has been read.
-    pub fn offsets(&mut self) -> HashMap<Arc<str>, i64> {
-        for queue in &self.queues {
-            if let Some(offset) = queue.head_offset() {
-                self.consumed.insert(queue.topic().clone(), offset);
-            }
-        }
-        self.consumed.clone()
+    pub fn offsets(&self) -> HashMap<Arc<str>, i64> {
+        let mut offsets = self.positions.clone();
+        offsets.extend(self.queues.iter().filter_map(|queue| Some((queue.topic().clone(), queue.head_offset()?))));
+        offsets
     }
 
     /// Tells the task up to where its source has read, so that offsets without a record are committed too.
     pub fn set_position(&mut self, topic: &str, next_offset: i64) {
-        match self.consumed.get_mut(topic) {
+        self.has_work = true;
+        match self.positions.get_mut(topic) {
             Some(position) => *position = next_offset,
-            None => drop(self.consumed.insert(topic.into(), next_offset)),
+            None => drop(self.positions.insert(topic.into(), next_offset)),
         }
     }
 
@@ -299,6 +327,11 @@ impl Task {
         self.context.commit_requested
     }
 
+    /// Whether a record was processed or a punctuator called since [`take_has_work`](Self::take_has_work).
+    pub fn has_work(&self) -> bool {
+        self.has_work
+    }
+
     /// Whether a record was processed or a punctuator called since the last call.
     pub fn take_has_work(&mut self) -> bool {
         std::mem::take(&mut self.has_work)
@@ -319,11 +352,21 @@ impl Task {
         &mut self.context
     }
 
-    fn queue(&self, topic: &str) -> Result<usize, Error> {
-        let id = self.context.task;
-        self.queues.iter().position(|queue| &**queue.topic() == topic).ok_or_else(|| {
-            Error::new(ErrorKind::IllegalArgument, format!("task {id} does not read topic {topic}: name one of its source topics"))
-        })
+    /// Whether it reads a topic.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics().any(|read| &**read == topic) || self.patterns.iter().any(|(pattern, _)| pattern.matches(topic))
+    }
+
+    fn queue(&mut self, topic: &str) -> Result<usize, Error> {
+        if let Some(at) = self.queues.iter().position(|queue| &**queue.topic() == topic) {
+            return Ok(at);
+        }
+        let Some((_, make)) = self.patterns.iter().find(|(pattern, _)| pattern.matches(topic)) else {
+            let text = format!("task {} does not read topic {topic}: name one of its source topics", self.context.task);
+            return Err(Error::new(ErrorKind::IllegalArgument, text));
+        };
+        self.queues.push(make(topic.into()));
+        Ok(self.queues.len() - 1)
     }
 }
 
@@ -343,7 +386,7 @@ fn make_store(topology: &Topology, name: &Arc<str>, partition: i32, env: &TaskEn
     let store = StoreEnv {
         name,
         // A global store is one for all partitions, and no partition on disk is negative.
-        partition: partition.max(0),
+        partition: if global { env.global_copy } else { partition },
         rocks: env.rocks.as_ref(),
         changelog: changelog.flatten(),
         logged_headers: def.logged_headers,

@@ -7,6 +7,14 @@ use millstream_topology::{Header, Headers, RawRecord, dataflow::Batch};
 pub struct Fetched(pub FetchedBatch);
 
 impl Batch for Fetched {
+    fn partition(&self) -> i32 {
+        self.0.from.partition
+    }
+
+    fn next_offset(&self) -> i64 {
+        self.0.next_offset
+    }
+
     fn unpack(self: Box<Self>, each: &mut dyn FnMut(i64, RawRecord)) {
         for StoredRecord { offset, record } in self.0.records {
             let headers: Headers = match record.headers.is_empty() {
