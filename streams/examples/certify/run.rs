@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     functions::{Bad, UserError},
     records::{input, outputs, symbol},
+    runtime,
     scenario::{self, Guarantee, Scenario, Step, StoreKind},
     stores,
     topology::{self, Built},
@@ -39,9 +40,10 @@ impl From<Error> for Stop {
 }
 
 /// Builds and runs a scenario, with stores of that kind where it does not choose.
-pub fn run(scenario: &Scenario, store: StoreKind) -> Result<Map<String, Json>, Stop> {
+pub fn run(scenario: &Scenario, store: StoreKind, on_runtime: bool) -> Result<Map<String, Json>, Stop> {
     let mut answer = Map::new();
     match topology::build(scenario, store) {
+        Ok(built) if on_runtime => runtime::drive(scenario, built, &mut answer)?,
         Ok(built) => drive(scenario, &built, &mut answer)?,
         Err(Stop::Build(error)) => {
             answer.insert("build_error".into(), symbol(error.kind()).into());
@@ -93,14 +95,14 @@ fn drive(scenario: &Scenario, built: &Built, answer: &mut Map<String, Json>) -> 
     Ok(())
 }
 
-fn guarantee(scenario: &Scenario) -> ProcessingGuarantee {
+pub fn guarantee(scenario: &Scenario) -> ProcessingGuarantee {
     match scenario.config.guarantee {
         Guarantee::AtLeastOnce => ProcessingGuarantee::AtLeastOnce,
         Guarantee::ExactlyOnce => ProcessingGuarantee::ExactlyOnce,
     }
 }
 
-fn task_config(scenario: &Scenario) -> TaskConfig {
+pub fn task_config(scenario: &Scenario) -> TaskConfig {
     let config = &scenario.config;
     let on_error = |on_error| match on_error {
         scenario::OnError::Fail => millstream::OnError::Fail,

@@ -51,7 +51,7 @@ fn add_headers(rows: &mut Json) {
 }
 
 /// Key-value stores in store order, window and session stores by key and window.
-fn rows(store: &(dyn AnyStore + 'static)) -> Option<Result<Json, Error>> {
+pub fn rows(store: &(dyn AnyStore + 'static)) -> Option<Result<Json, Error>> {
     if let Some(store) = store.typed::<TimestampedKeyValueStore<Value, Value>>() {
         let row = |(key, row): (Value, ValueAndTimestamp<Value>)| json!([key.to_json(), row.value.to_json(), row.timestamp]);
         return Some(store.all().and_then(|rows| rows.map(|entry| entry.map(row)).collect()));
