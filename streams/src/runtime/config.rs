@@ -29,7 +29,8 @@ pub struct StreamsConfig {
     pub commit_interval: Duration,
     /// Where local state lives (`state.dir`).
     pub state_dir: PathBuf,
-    /// The record cache for all threads, in bytes (`statestore.cache.max.bytes`).
+    /// The record cache of a store, in bytes, divided among the threads (`statestore.cache.max.bytes`; in Kafka Streams all stores of a
+    /// thread share it).
     pub cache_max_bytes: usize,
     /// A source record that cannot be read (`deserialization.exception.handler`).
     pub on_deserialization_error: OnError,
