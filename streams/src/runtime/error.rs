@@ -38,11 +38,12 @@ pub enum StreamsError {
 }
 
 impl StreamsError {
-    /// Whether somebody else has taken over what this thread did, or it is to be done again: nobody needs to be asked before the thread
-    /// goes back to what is committed and joins the group anew.
+    /// Whether somebody else has taken over what this thread did, or nobody knows what became of it: nobody needs to be asked before the
+    /// thread goes back to what is committed and joins the group anew.
     pub(crate) fn is_migration(&self) -> bool {
+        use millstream_broker::Error::{Broken, Fenced, Timeout, Unreachable};
         match self {
-            Self::Broker(error) => matches!(error, millstream_broker::Error::Fenced(_)),
+            Self::Broker(error) => matches!(error, Fenced(_) | Broken(_) | Timeout(_) | Unreachable(_)),
             Self::Production { retry, .. } => *retry,
             _ => false,
         }

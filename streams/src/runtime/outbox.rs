@@ -57,7 +57,7 @@ struct Fates {
     /// The next offset of each topic-partition, as far as acknowledged.
     acknowledged: HashMap<TopicPartition, i64>,
     /// What was not written.
-    lost: Vec<(ProduceBatch, BrokerError)>,
+    lost: Vec<(Arc<ProduceBatch>, BrokerError)>,
 }
 
 /// What has happened since the last look.
@@ -255,19 +255,21 @@ impl Inner {
 
     fn send(&mut self, batch: ProduceBatch) -> Result<(), StreamsError> {
         self.begin_transaction()?;
-        let (fates, again, count) = (self.fates.clone(), batch.clone(), batch.records.len() as i64);
+        let sent = Arc::new(batch.clone());
+        let (fates, noted) = (self.fates.clone(), sent.clone());
         let note = move |outcome: Result<i64, BrokerError>| match outcome {
-            Ok(first) => drop(lock(&fates).acknowledged.insert(again.to, first + count)),
-            Err(error) => lock(&fates).lost.push((again, error)),
+            Ok(first) => drop(lock(&fates).acknowledged.insert(noted.to.clone(), first + noted.records.len() as i64)),
+            Err(error) => lock(&fates).lost.push((noted, error)),
         };
-        let to = batch.to.clone();
-        let alone = batch.records.len() == 1;
-        let records = batch.records.clone();
-        match self.options.producer.send(batch, Some(Box::new(note))) {
-            Ok(()) => Ok(()),
-            Err(error) if alone => self.decide(&to, &records[0], &error),
+        let outcome = self.options.producer.send(batch, Some(Box::new(note)));
+        match (outcome, &sent.records[..]) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), [record]) => self.decide(&sent.to, record, &error),
             // One of them is at fault: each is tried by itself.
-            Err(_) => records.into_iter().try_for_each(|record| self.send(ProduceBatch { to: to.clone(), records: vec![record] })),
+            (Err(_), records) => {
+                let alone = |record: &Record| ProduceBatch { to: sent.to.clone(), records: vec![record.clone()] };
+                records.iter().try_for_each(|record| self.send(alone(record)))
+            }
         }
     }
 
