@@ -66,6 +66,7 @@ pub fn build(scenario: &Scenario, store: StoreKind) -> Result<Built, Stop> {
         ensure_explicit_naming: scenario.config.explicit_naming,
         store_type,
         headers_format: scenario.config.store_format == StoreFormat::Headers,
+        ..TopologyConfig::default()
     });
     for op in &scenario.topology {
         builder.apply(op)?;
