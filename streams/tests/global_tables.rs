@@ -11,7 +11,7 @@ const ROWS: usize = 5_000;
 fn joined(store_type: StoreType) -> Topology {
     let builder = StreamsBuilder::new();
     let store = Materialized::store("global").store_type(store_type);
-    let global = builder.global_table_with::<String, String>("global", Consumed::new(), store);
+    let global = builder.global_table_with::<String, String>("global", Consumed::new(), Some(store));
     builder
         .stream::<String, String>("in")
         .join_global(&global, |_, value| value.clone(), |value, found: &String| format!("{value}={found}"))
