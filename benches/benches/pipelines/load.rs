@@ -51,7 +51,7 @@ pub fn run(pace: Pace, duration: Duration, connect: impl Fn() -> Box<dyn Ask> + 
     let due = || match pace {
         Pace::Rate(per_second) => {
             let due = started + Duration::from_secs(1) * next.fetch_add(1, Ordering::Relaxed) / per_second;
-            thread::sleep(due.saturating_duration_since(Instant::now()));
+            thread::sleep(due.min(started + duration).saturating_duration_since(Instant::now()));
             due
         }
         Pace::Saturation(_) => Instant::now(),

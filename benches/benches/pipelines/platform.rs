@@ -45,11 +45,14 @@ pub struct Platform {
     _directory: tempfile::TempDir,
 }
 
+/// A shell that ends its child when its input ends: with this process, however that ends.
 struct Process(Child);
+
+const LEASH: &str = r#""$@" < /dev/null & child=$!; read -r _; kill -9 $child; wait $child 2> /dev/null"#;
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }
@@ -61,7 +64,8 @@ impl Platform {
         let directory = tempfile::tempdir().expect("there is a temporary directory");
         let [inference, scheduler, inspector, agent] = free_addresses();
         let start = |arguments: &str, broker: bool| {
-            let mut command = Command::new(binary());
+            let mut command = Command::new("sh");
+            command.args(["-c", LEASH, "sh"]).arg(binary());
             // Models are named by paths of the project's.
             command.args(arguments.split_whitespace()).current_dir(project());
             match &kafka {
@@ -75,7 +79,7 @@ impl Platform {
             }
             let quiet = std::process::Stdio::null;
             let stderr = if std::env::var_os("MILLSTREAM_LOG").is_some() { std::process::Stdio::inherit() } else { quiet() };
-            Process(command.stderr(stderr).stdout(quiet()).spawn().expect("millstream runs"))
+            Process(command.stdin(std::process::Stdio::piped()).stderr(stderr).stdout(quiet()).spawn().expect("millstream runs"))
         };
         let began = Instant::now();
         let host = format!("--scheduler-host {scheduler}");

@@ -29,10 +29,11 @@ impl Usage {
             let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
             let (Some(from), Some(to)) = (stat.find('('), stat.rfind(')')) else { continue };
             let fields: Vec<u64> = stat[to + 1..].split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            let memory = fs::read_to_string(entry.path().join("smaps_rollup")).unwrap_or_default();
+            // What processes share counts once.
+            let share = memory.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
             parents.insert(pid, fields[1] as u32);
-            let of = Of { cpu: TICK * (fields[11] + fields[12]) as u32, bytes: resident.unwrap_or(0) << 10 };
+            let of = Of { cpu: TICK * (fields[11] + fields[12]) as u32, bytes: share.unwrap_or(0) << 10 };
             processes.push((pid, stat[from + 1..to].to_owned(), of));
         }
         let mine = |mut pid: u32| {
