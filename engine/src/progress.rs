@@ -1,13 +1,13 @@
 //! Up to where each pipeline has read its topics: a compacted topic, one partition for each partition of the data plane.
 
 use std::{
-    collections::HashMap,
-    sync::Arc,
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use millstream_broker::{Broker, ConsumerOptions, Position, ProduceBatch, Producer, ProducerOptions, Record, TopicPartition};
+use millstream_broker::{Broker, Consumer, ConsumerOptions, Position, ProduceBatch, Producer, ProducerOptions, Record, TopicPartition};
 
 use crate::EngineError;
 
@@ -67,9 +67,25 @@ pub(crate) fn fence(broker: &dyn Broker, transactional_id: &str) -> Result<(), E
     Ok(producer.init_transactions(DEADLINE)?)
 }
 
-/// Reads the committed offsets of these partitions.
-pub(crate) fn read(broker: &dyn Broker, topic: &Arc<str>, partitions: &[i32]) -> Result<HashMap<i32, Offsets>, EngineError> {
-    let mut consumer = broker.consumer(ConsumerOptions { max_poll_records: 10_000, ..ConsumerOptions::default() })?;
+/// Reads the committed offsets of these partitions, on a thread of its own: a consumer takes a while to begin, and to end.
+pub(crate) fn read(broker: Arc<dyn Broker>, topic: Arc<str>, partitions: BTreeSet<i32>) -> Result<Reading, EngineError> {
+    let (send, reading) = mpsc::sync_channel(1);
+    let run = move || match broker.consumer(ConsumerOptions { max_poll_records: 10_000, ..ConsumerOptions::default() }) {
+        // Nobody waits for the consumer's end.
+        Ok(mut consumer) => drop(send.send(read_all(&mut *consumer, &topic, &partitions))),
+        Err(error) => drop(send.send(Err(error.into()))),
+    };
+    std::thread::Builder::new()
+        .name("engine-progress".into())
+        .spawn(run)
+        .map_err(|error| EngineError::System(format!("no thread for reading progress: {error}")))?;
+    Ok(reading)
+}
+
+/// Gives one answer.
+pub(crate) type Reading = mpsc::Receiver<Result<HashMap<i32, Offsets>, EngineError>>;
+
+fn read_all(consumer: &mut dyn Consumer, topic: &Arc<str>, partitions: &BTreeSet<i32>) -> Result<HashMap<i32, Offsets>, EngineError> {
     let all: Vec<_> = partitions.iter().map(|&partition| TopicPartition { topic: topic.clone(), partition }).collect();
     let ends = consumer.end_offsets(&all, DEADLINE)?;
     consumer.assign(&all.iter().map(|partition| (partition.clone(), Position::Beginning)).collect::<Vec<_>>())?;

@@ -19,7 +19,7 @@ use millstream_proto::{lanes::Assignment, seldon::scheduler::Pipeline};
 use crate::{
     EngineError, EngineOptions, Topics,
     compile::{PIPELINE, compile},
-    progress::{DEADLINE, Offsets, Progress, fence, read},
+    progress::{DEADLINE, Offsets, Progress, Reading, fence, read},
     sink::Sink,
 };
 
@@ -198,6 +198,12 @@ impl Replica {
         for owner in former.into_iter().filter(|owner| **owner != self.transactional_id) {
             fence(&*self.broker, owner)?;
         }
+        let unknown = assignment.lanes.iter().flat_map(|lanes| {
+            let known = self.pipelines.get(lanes.pipeline.as_str()).map(|pipeline| &pipeline.lanes);
+            lanes.partitions.iter().copied().filter(move |partition| known.is_none_or(|known| !known.contains_key(partition)))
+        });
+        let unknown: BTreeSet<i32> = unknown.collect();
+        let committed = (!unknown.is_empty()).then(|| read(self.broker.clone(), self.topics.progress(), unknown)).transpose()?;
         let mut fresh = vec![];
         for lanes in &assignment.lanes {
             let Some(spec) = &lanes.spec else { continue };
@@ -217,7 +223,9 @@ impl Replica {
                 lanes.partitions.iter().filter(|partition| !known.contains_key(partition)).map(|&partition| (name.clone(), partition)),
             );
         }
-        self.take_over(&fresh, &mut failures)?;
+        if let Some(committed) = committed {
+            self.take_over(&fresh, &committed, &mut failures)?;
+        }
         self.assign()?;
         Ok(failures)
     }
@@ -263,12 +271,16 @@ impl Replica {
 
     /// Starts lanes from their committed progress. A lane without any starts with the first request to its pipeline, since gateways may be
     /// told of a pipeline earlier, and otherwise with what comes from now on: topics of models and errors hold what is not its own.
-    fn take_over(&mut self, fresh: &[(Arc<str>, i32)], failures: &mut HashMap<String, String>) -> Result<(), EngineError> {
+    fn take_over(
+        &mut self,
+        fresh: &[(Arc<str>, i32)],
+        committed: &Reading,
+        failures: &mut HashMap<String, String>,
+    ) -> Result<(), EngineError> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let partitions: Vec<i32> = fresh.iter().map(|(_, partition)| *partition).collect::<BTreeSet<_>>().into_iter().collect();
-        let committed = read(&*self.broker, &self.topics.progress(), &partitions)?;
+        let committed = committed.recv().map_err(|_| EngineError::System("the thread that reads progress panicked".into()))??;
         let unknown: BTreeSet<TopicPartition> = fresh
             .iter()
             .flat_map(|(name, partition)| {
