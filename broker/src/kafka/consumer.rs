@@ -180,7 +180,7 @@ impl KafkaConsumer {
     }
 }
 
-pub(crate) fn settings(cluster: &Cluster, options: &ConsumerOptions) -> [(&'static str, String); 16] {
+fn settings(cluster: &Cluster, options: &ConsumerOptions) -> [(&'static str, String); 16] {
     // librdkafka wants a group of every consumer; the group of one that never commits does not come to be.
     let alone = || format!("millstream-alone-{}-{}", std::process::id(), cluster.next_client());
     let session = options.session_timeout.as_millis();
@@ -225,7 +225,7 @@ impl Consumer for KafkaConsumer {
         if self.membership.is_some() {
             return Err(Error::State("the group assigns this consumer's partitions: unsubscribe first".into()));
         }
-        let positions = resolve(&self.cluster, self.options.isolation, partitions, PATIENCE)?;
+        let positions = resolve(&self.cluster, &self.client, partitions, PATIENCE)?;
         self.take(positions)
     }
 
@@ -284,7 +284,7 @@ impl Consumer for KafkaConsumer {
 
     fn seek(&mut self, partition: &TopicPartition, position: Position) -> Result<(), Error> {
         self.partition(partition)?;
-        let resolved = resolve(&self.cluster, self.options.isolation, &[(partition.clone(), position)], PATIENCE)?;
+        let resolved = resolve(&self.cluster, &self.client, &[(partition.clone(), position)], PATIENCE)?;
         resolved.into_iter().try_for_each(|(name, offset)| self.seek_to(&name, offset, End::default()))
     }
 
@@ -327,7 +327,7 @@ impl Consumer for KafkaConsumer {
 
     fn end_offsets(&mut self, partitions: &[TopicPartition], deadline: Duration) -> Result<HashMap<TopicPartition, i64>, Error> {
         let ends: Vec<_> = partitions.iter().map(|name| (name.clone(), Position::End)).collect();
-        let ends = resolve(&self.cluster, self.options.isolation, &ends, deadline)?;
+        let ends = resolve(&self.cluster, &self.client, &ends, deadline)?;
         for (name, end) in &ends {
             let Ok(partition) = self.partition(name) else {
                 self.asked.insert(name.clone(), *end);

@@ -63,7 +63,7 @@ impl KafkaConsumer {
             };
             places.push((name.clone(), position));
         }
-        let positions = resolve(&self.cluster, self.options.isolation, &places, PATIENCE)?;
+        let positions = resolve(&self.cluster, &self.client, &places, PATIENCE)?;
         self.take(positions)?;
         self.generation = self.generation.max(0) + 1;
         if let Some(listener) = &mut self.membership {

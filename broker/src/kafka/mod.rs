@@ -31,14 +31,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rdkafka::{
-    ClientConfig,
-    admin::AdminClient,
-    consumer::{BaseConsumer, ConsumerGroupMetadata},
-    types::RDKafkaErrorCode,
-};
+use rdkafka::{ClientConfig, admin::AdminClient, consumer::ConsumerGroupMetadata, types::RDKafkaErrorCode};
 
-use crate::{Admin, Broker, Consumer, ConsumerOptions, Error, Isolation, Producer, ProducerOptions, TopicPartition};
+use crate::{Admin, Broker, Consumer, ConsumerOptions, Error, Producer, ProducerOptions, TopicPartition};
 use admin::KafkaAdmin;
 use consumer::KafkaConsumer;
 use context::Context;
@@ -73,8 +68,6 @@ pub(crate) struct Cluster {
     bootstrap_servers: String,
     options: KafkaOptions,
     admin: AdminClient<Context>,
-    /// Clients that never fetch, by isolation: what they ask is not held up behind a fetch that waits.
-    askers: Mutex<Vec<(Isolation, Arc<BaseConsumer<Context>>)>>,
     /// Topics that were there, and how many partitions they had: so that not every call asks.
     known: Mutex<HashMap<Arc<str>, i32>>,
     last_client: AtomicU64,
@@ -104,8 +97,7 @@ impl KafkaBroker {
         let admin: AdminClient<Context> = config.create_with_context(Context::default()).map_err(|e| from_kafka(&e, ""))?;
         admin.inner().fetch_metadata(None, options.connect_timeout).map_err(|_| unreachable())?;
         let bootstrap_servers = bootstrap_servers.to_owned();
-        let (askers, known, last_client) = Default::default();
-        let cluster = Cluster { bootstrap_servers, options, admin, askers, known, last_client };
+        let cluster = Cluster { bootstrap_servers, options, admin, known: Mutex::default(), last_client: AtomicU64::new(0) };
         Ok(Arc::new(Self(Arc::new(cluster))))
     }
 }
@@ -144,18 +136,6 @@ impl Cluster {
     /// A client's configuration.
     fn config(&self, more: &[(&str, String)]) -> ClientConfig {
         config(&self.bootstrap_servers, &self.options, more)
-    }
-
-    /// A client that never fetches.
-    fn asker(&self, isolation: Isolation) -> Result<Arc<BaseConsumer<Context>>, Error> {
-        let mut askers = self.askers.lock();
-        if let Some((_, asker)) = askers.iter().find(|(of, _)| *of == isolation) {
-            return Ok(asker.clone());
-        }
-        let settings = consumer::settings(self, &ConsumerOptions { isolation, ..ConsumerOptions::default() });
-        let asker = self.config(&settings).create_with_context(Context::default()).map_err(|e| from_kafka(&e, ""))?;
-        askers.push((isolation, Arc::new(asker)));
-        Ok(askers.last().expect("one was just added").1.clone())
     }
 
     /// A number that no other client of this process and cluster has.

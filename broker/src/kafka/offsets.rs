@@ -18,7 +18,7 @@ use super::{
     context::Context,
     errors::{at, from_kafka, passes},
 };
-use crate::{CommittedOffset, Error, Isolation, Offsets, Position, TopicPartition};
+use crate::{CommittedOffset, Error, Offsets, Position, TopicPartition};
 
 /// How long a topic that the cluster knows may be unknown to the broker that leads it.
 const NEW_TOPIC: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub(crate) fn commit(client: &BaseConsumer<Context>, offsets: &Offsets) -> Resul
 /// Turns beginnings and ends into offsets, as they are now: what comes after this call comes after the end.
 pub(crate) fn resolve(
     cluster: &Cluster,
-    isolation: Isolation,
+    client: &BaseConsumer<Context>,
     places: &[(TopicPartition, Position)],
     deadline: Duration,
 ) -> Result<HashMap<TopicPartition, i64>, Error> {
@@ -82,7 +82,7 @@ pub(crate) fn resolve(
         asked.add_partition_offset(&name.topic, name.partition, offset).map_err(|e| from_kafka(&e, &name.topic))?;
     }
     if asked.count() > 0 {
-        list_offsets(&*cluster.asker(isolation)?, &asked, deadline, &mut resolved)?;
+        list_offsets(client, &asked, deadline, &mut resolved)?;
     }
     Ok(resolved)
 }
