@@ -270,6 +270,7 @@ impl TaskContext {
     }
 
     /// Counts a record that was dropped (`dropped-records-total`).
+    #[inline]
     pub fn drop_record(&mut self) {
         self.dropped += 1;
     }
@@ -280,6 +281,7 @@ impl TaskContext {
     }
 
     /// Writes a record to a topic.
+    #[inline]
     pub fn send(&mut self, output: Output) {
         self.outputs.push(output);
     }

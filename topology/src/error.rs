@@ -42,8 +42,12 @@ pub enum ErrorKind {
 /// assert_eq!(error.to_string(), "look-up: no such customer: add them first");
 /// ```
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{}{message}", self.place())]
-pub struct Error {
+#[error("{}{}", self.place(), self.0.message)]
+pub struct Error(Box<Details>);
+
+/// In a box, so that a result that is no error is passed in a register.
+#[derive(Clone, Debug)]
+struct Details {
     kind: ErrorKind,
     node: Option<Arc<str>>,
     message: String,
@@ -53,23 +57,23 @@ pub struct Error {
 impl Error {
     /// An error; the text is a lower-case sentence that says what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, node: None, message: message.into(), handled: false }
+        Self(Box::new(Details { kind, node: None, message: message.into(), handled: false }))
     }
 
     /// Says at which node it happened, unless that is known already.
     pub fn at(mut self, node: &Arc<str>) -> Self {
-        self.node.get_or_insert_with(|| node.clone());
+        self.0.node.get_or_insert_with(|| node.clone());
         self
     }
 
     /// Its kind.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The node's name.
     pub fn node(&self) -> Option<&str> {
-        self.node.as_deref()
+        self.0.node.as_deref()
     }
 
     /// What a panic of the user's code says.
@@ -83,16 +87,16 @@ impl Error {
 
     /// Whether the processing handler has already decided to fail.
     pub(crate) fn is_handled(&self) -> bool {
-        self.handled
+        self.0.handled
     }
 
     pub(crate) fn handled(mut self) -> Self {
-        self.handled = true;
+        self.0.handled = true;
         self
     }
 
     fn place(&self) -> String {
-        self.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default()
+        self.0.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default()
     }
 }
 

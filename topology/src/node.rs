@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, type_name},
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -12,7 +12,7 @@ use std::{
 use crate::{
     context::TaskContext,
     error::{Error, ErrorKind},
-    handler::decide,
+    handler::{OnError, decide},
     queue::SourceQueue,
     record::Record,
     store::{AnyStore, StoreSet},
@@ -87,7 +87,9 @@ impl<K, V> Clone for Children<K, V> {
 
 impl<K: Clone + 'static, V: Clone + 'static> Children<K, V> {
     /// Pushes a record through all of them, depth first, one after the other.
-    #[inline]
+    ///
+    /// Always inlined, so that a record is written once, where its receiver reads it.
+    #[inline(always)]
     pub fn forward(&self, context: &mut TaskContext, mut record: Record<K, V>) -> Result<(), Error> {
         let Some((last, others)) = self.0.split_last() else { return Ok(()) };
         if !others.is_empty() {
@@ -118,22 +120,62 @@ impl<K: Clone + 'static, V: Clone + 'static> Children<K, V> {
 }
 
 /// Runs one node. Its own failure, also a panic of user code, goes to the handler; a failure further down has been there already.
+#[inline(always)]
 fn call<K: 'static, V: 'static>(child: &NodeRef<K, V>, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
     if record.timestamp < 0 {
         return Err(Error::new(ErrorKind::IllegalArgument, format!("timestamp {} is negative", record.timestamp)));
     }
     let timestamp = std::mem::replace(&mut context.record.timestamp, record.timestamp);
     let headers = std::mem::replace(&mut context.record.headers, record.headers.clone());
-    let outcome = catch_unwind(AssertUnwindSafe(|| child.node.borrow_mut().process(context, record)));
+    let outcome = match context.config.on_processing_error {
+        // Nothing goes on after a panic: it is caught by the task, once for all nodes.
+        OnError::Fail => {
+            let panicked = Panicked(&child.name);
+            let outcome = child.node.borrow_mut().process(context, record);
+            std::mem::forget(panicked);
+            outcome
+        }
+        _ => call_and_catch(child, context, record),
+    };
     let outcome = match outcome {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.is_handled() => Err(error),
-        Ok(Err(error)) => handle(&child.name, context, error),
-        Err(panic) => handle(&child.name, context, Error::from_panic(panic)),
+        Err(error) if !error.is_handled() => handle(&child.name, context, error),
+        outcome => outcome,
     };
     context.record.timestamp = timestamp;
     context.record.headers = headers;
     outcome
+}
+
+#[inline(never)]
+fn call_and_catch<K: 'static, V: 'static>(child: &NodeRef<K, V>, context: &mut TaskContext, record: Record<K, V>) -> Result<(), Error> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| child.node.borrow_mut().process(context, record)));
+    outcome.unwrap_or_else(|panic| Err(Error::from_panic(panic)))
+}
+
+thread_local! {
+    /// The innermost node of a panic that is on its way to the task.
+    static PANICKED: Cell<Option<Arc<str>>> = const { Cell::new(None) };
+}
+
+/// Dropped by a panic that passes the node of that name.
+struct Panicked<'a>(&'a Arc<str>);
+
+impl Drop for Panicked<'_> {
+    fn drop(&mut self) {
+        let innermost = PANICKED.take().unwrap_or_else(|| self.0.clone());
+        PANICKED.set(Some(innermost));
+    }
+}
+
+/// Runs what runs nodes. A panic is a failure of the node that it comes from.
+pub(crate) fn catch<R>(context: &mut TaskContext, run: impl FnOnce(&mut TaskContext) -> Result<R, Error>) -> Result<R, Error> {
+    catch_unwind(AssertUnwindSafe(|| run(context))).unwrap_or_else(|panic| {
+        let error = Error::from_panic(panic);
+        match PANICKED.take() {
+            Some(node) => Err(handle(&node, context, error.clone()).err().unwrap_or(error)),
+            None => Err(error),
+        }
+    })
 }
 
 /// Decides about a failure of user code. Global stores have no handler: what they miss, every task misses.

@@ -39,6 +39,7 @@ pub struct Headers(Option<Rc<RefCell<Vec<Header>>>>);
 
 impl Headers {
     /// No headers.
+    #[inline]
     pub const fn empty() -> Self {
         Self(None)
     }
@@ -49,6 +50,7 @@ impl Headers {
     }
 
     /// A copy that shares nothing. Who makes a new record of one copies its headers; who passes a record on does not.
+    #[inline]
     pub fn copied(&self) -> Self {
         match &self.0 {
             Some(headers) if !headers.borrow().is_empty() => Self(Some(Rc::new(RefCell::new(headers.borrow().clone())))),
@@ -72,6 +74,7 @@ impl Headers {
     }
 
     /// Makes clones of these share what is added later, also if there is nothing yet.
+    #[inline]
     pub(crate) fn shared(&mut self) -> &Rc<RefCell<Vec<Header>>> {
         self.0.get_or_insert_default()
     }
@@ -116,21 +119,25 @@ impl<K, V> Record<K, V> {
     }
 
     /// A copy with another key.
+    #[inline]
     pub fn with_key<L>(self, key: L) -> Record<L, V> {
         Record { key, value: self.value, timestamp: self.timestamp, headers: self.headers.copied() }
     }
 
     /// A copy with another value.
+    #[inline]
     pub fn with_value<W>(self, value: W) -> Record<K, W> {
         Record { key: self.key, value, timestamp: self.timestamp, headers: self.headers.copied() }
     }
 
     /// A copy at another time.
+    #[inline]
     pub fn with_timestamp(self, timestamp: i64) -> Self {
         Self { timestamp, headers: self.headers.copied(), ..self }
     }
 
     /// The same record with other headers.
+    #[inline]
     pub fn with_headers(self, headers: Headers) -> Self {
         Self { headers, ..self }
     }

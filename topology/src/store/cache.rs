@@ -1,9 +1,10 @@
 //! The record cache: writes wait here until a flush, so that a key that changes often is written and forwarded once.
 
-use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::bytes::OrderedHash;
 use crate::{
     context::{RecordContext, TaskContext},
     error::Error,
@@ -16,61 +17,104 @@ pub type FlushListener = Box<dyn FnMut(&mut TaskContext, &Bytes, Option<Bytes>, 
 pub(crate) struct Entry {
     pub value: Option<Bytes>,
     pub context: RecordContext,
-    turn: u64,
+    key: Bytes,
+    before: usize,
+    after: usize,
 }
+
+const NONE: usize = usize::MAX;
 
 /// Dirty entries by key.
 ///
-/// **Law.** Entries leave in the order of their last write.
-#[derive(Default)]
+/// **Law.** Entries leave in the order of their last write. Their slots are used again once all have left, as they do at every flush.
 pub(crate) struct Cache {
-    entries: BTreeMap<Bytes, Entry>,
-    turns: BTreeMap<u64, Bytes>,
-    next_turn: u64,
+    places: OrderedHash<usize>,
+    slots: Vec<Entry>,
+    first: usize,
+    last: usize,
     bytes: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { places: OrderedHash::default(), slots: vec![], first: NONE, last: NONE, bytes: 0 }
+    }
 }
 
 impl Cache {
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(key)
+        self.places.get(key).map(|&slot| &self.slots[slot])
     }
 
-    pub fn put(&mut self, key: Bytes, value: Option<Bytes>, context: RecordContext) {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        self.turns.insert(turn, key.clone());
-        self.bytes += size(&key, &value);
-        if let Some(before) = self.entries.insert(key.clone(), Entry { value, context, turn }) {
-            self.turns.remove(&before.turn);
-            self.bytes -= size(&key, &before.value);
+    pub fn put(&mut self, key: &[u8], value: Option<Bytes>, context: RecordContext) {
+        self.bytes += size(key, &value);
+        match self.places.get(key) {
+            Some(&slot) => {
+                let entry = &mut self.slots[slot];
+                self.bytes -= size(key, &entry.value);
+                (entry.value, entry.context) = (value, context);
+                if slot != self.last {
+                    self.unlink(slot);
+                    self.append(slot);
+                }
+            }
+            None => {
+                let (slot, key) = (self.slots.len(), Bytes::copy_from_slice(key));
+                self.places.insert(key.clone(), slot);
+                self.slots.push(Entry { value, context, key, before: NONE, after: NONE });
+                self.append(slot);
+            }
         }
     }
 
-    pub fn pop(&mut self) -> Option<(Bytes, Entry)> {
-        let (_, key) = self.turns.pop_first()?;
-        let entry = self.entries.remove(&key)?;
-        self.bytes -= size(&key, &entry.value);
-        Some((key, entry))
+    pub fn pop(&mut self) -> Option<(Bytes, Option<Bytes>, RecordContext)> {
+        let slot = self.first;
+        let entry = self.slots.get_mut(slot)?;
+        let (key, value) = (std::mem::take(&mut entry.key), entry.value.take());
+        let context = std::mem::replace(&mut entry.context, RecordContext::none(-1));
+        self.bytes -= size(&key, &value);
+        self.unlink(slot);
+        self.places.remove(&key);
+        if self.first == NONE {
+            self.slots.clear();
+        }
+        Some((key, value, context))
     }
 
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The entries from `from` to `to`, both included; `None` is open.
-    pub fn range(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> impl DoubleEndedIterator<Item = (&Bytes, &Entry)> {
-        use std::ops::Bound::{Included, Unbounded};
-        let empty = matches!((from, to), (Some(from), Some(to)) if from > to);
-        let bounds = match empty {
-            true => (Included(&[][..]), Included(&[][..])),
-            false => (from.map_or(Unbounded, Included), to.map_or(Unbounded, Included)),
-        };
-        self.entries.range::<[u8], _>(bounds).filter(move |_| !empty)
+    /// The entries from `from` to `to`, both included, by key; `None` is open.
+    pub fn range(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> impl Iterator<Item = (&Bytes, &Entry)> {
+        let bounds = (from.map_or(Bound::Unbounded, Bound::Included), to.map_or(Bound::Unbounded, Bound::Included));
+        self.places.range(bounds, false).map(|(key, &slot)| (key, &self.slots[slot]))
+    }
+
+    fn append(&mut self, slot: usize) {
+        let last = std::mem::replace(&mut self.last, slot);
+        (self.slots[slot].before, self.slots[slot].after) = (last, NONE);
+        match self.slots.get_mut(last) {
+            Some(last) => last.after = slot,
+            None => self.first = slot,
+        }
+    }
+
+    fn unlink(&mut self, slot: usize) {
+        let Entry { before, after, .. } = self.slots[slot];
+        match self.slots.get_mut(before) {
+            Some(entry) => entry.after = after,
+            None => self.first = after,
+        }
+        match self.slots.get_mut(after) {
+            Some(entry) => entry.before = before,
+            None => self.last = before,
+        }
     }
 }
 
 /// What Kafka Streams counts for an entry: the bytes and its own bookkeeping.
-fn size(key: &Bytes, value: &Option<Bytes>) -> usize {
+fn size(key: &[u8], value: &Option<Bytes>) -> usize {
     const OVERHEAD: usize = 80;
     key.len() + value.as_ref().map_or(0, Bytes::len) + OVERHEAD
 }

@@ -9,10 +9,11 @@ use super::{
     bytes::{KeyValueBytes, RocksHandle},
     cache::{Cache, FlushListener},
     changelog::Changelog,
-    row::{RowFormat, timestamp_of, with_timestamp},
+    key_buffer::KeyBuffer,
+    row::{RowFormat, row_of, timestamp_of},
 };
 use crate::{
-    Data, DefaultSerde, SerdeRef,
+    Data, DefaultSerde, Serde, SerdeRef,
     context::TaskContext,
     error::Error,
     record::{Headers, RawRecord, ValueAndTimestamp},
@@ -28,6 +29,7 @@ struct Core {
     format: RowFormat,
     global: bool,
     listener: RefCell<Option<(FlushListener, bool)>>,
+    key: KeyBuffer,
 }
 
 impl Core {
@@ -41,7 +43,12 @@ impl Core {
             format,
             global: env.global,
             listener: RefCell::default(),
+            key: KeyBuffer::default(),
         }
+    }
+
+    fn get_as<K>(&self, serde: &dyn Serde<K>, key: &K) -> Result<Option<Bytes>, Error> {
+        self.key.with(serde, key, |key| self.get(key))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -53,10 +60,13 @@ impl Core {
         Ok(self.bytes.borrow().get(key)?)
     }
 
-    fn put(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>) -> Result<(), Error> {
-        let Some(cache) = &self.cache else { return self.write(context, key, value) };
-        cache.borrow_mut().put(key, value, context.record.clone());
-        let full = cache.borrow().bytes() > self.cache_limit;
+    fn put<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, value: Option<Bytes>) -> Result<(), Error> {
+        let Some(cache) = &self.cache else { return self.write(context, serde.serialize(key)?, value) };
+        let full = self.key.with(serde, key, |key| {
+            let mut cache = cache.borrow_mut();
+            cache.put(key, value, context.record.clone());
+            Ok(cache.bytes() > self.cache_limit)
+        })?;
         if full { self.flush(context) } else { Ok(()) }
     }
 
@@ -75,19 +85,19 @@ impl Core {
     fn flush(&self, context: &mut TaskContext) -> Result<(), Error> {
         let Some(cache) = &self.cache else { return Ok(()) };
         loop {
-            let Some((key, entry)) = cache.borrow_mut().pop() else { return Ok(()) };
+            let Some((key, value, written_by)) = cache.borrow_mut().pop() else { return Ok(()) };
             let mut listener = self.listener.borrow_mut().take();
             let send_old = listener.as_ref().is_some_and(|(_, send_old)| *send_old);
-            let old = match listener.is_some() && (entry.value.is_none() || send_old) {
+            let old = match listener.is_some() && (value.is_none() || send_old) {
                 true => self.bytes.borrow().get(&key)?,
                 false => None,
             };
-            let current = std::mem::replace(&mut context.record, entry.context);
+            let current = std::mem::replace(&mut context.record, written_by);
             let mut outcome = Ok(());
-            if listener.is_none() || entry.value.is_some() || old.is_some() {
-                outcome = self.write(context, key.clone(), entry.value.clone());
+            if listener.is_none() || value.is_some() || old.is_some() {
+                outcome = self.write(context, key.clone(), value.clone());
                 if let (Ok(()), Some((listener, _))) = (&outcome, &mut listener) {
-                    outcome = listener(context, &key, entry.value, old.filter(|_| send_old));
+                    outcome = listener(context, &key, value, old.filter(|_| send_old));
                 }
             }
             *self.listener.borrow_mut() = listener;
@@ -96,11 +106,11 @@ impl Core {
         }
     }
 
-    /// The entries of the next [`PAGE`] rows below, as the cache has them, and the last row's key if there are more.
-    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool) -> Result<Page, Error> {
+    /// The entries of the next `size` rows below, as the cache has them, and the last row's key if there are more.
+    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool, size: usize) -> Result<Page, Error> {
         let below = self.bytes.borrow();
-        let rows: Vec<(Bytes, Bytes)> = below.range(from, to, reverse).take(PAGE).collect::<Result<_, _>>()?;
-        let edge = rows.last().filter(|_| rows.len() == PAGE).map(|(key, _)| key.clone());
+        let rows: Vec<(Bytes, Bytes)> = below.range(from, to, reverse).take(size).collect::<Result<_, _>>()?;
+        let edge = rows.last().filter(|_| rows.len() == size).map(|(key, _)| key.clone());
         let Some(cache) = &self.cache else { return Ok((rows, edge)) };
         let mut merged: std::collections::BTreeMap<Bytes, Option<Bytes>> =
             rows.into_iter().map(|(key, value)| (key, Some(value))).collect();
@@ -115,7 +125,9 @@ impl Core {
     }
 }
 
-const PAGE: usize = 256;
+/// How many rows an iterator reads at first; then twice as many, and so on. A prefix often has few.
+const FIRST_PAGE: usize = 16;
+const LARGEST_PAGE: usize = 256;
 type Page = (Vec<(Bytes, Bytes)>, Option<Bytes>);
 
 macro_rules! any_store {
@@ -246,6 +258,7 @@ macro_rules! any_store {
                     reverse: false,
                     prefix,
                     page: VecDeque::new(),
+                    size: FIRST_PAGE,
                     seen: None,
                     done: false,
                 }
@@ -261,6 +274,7 @@ macro_rules! any_store {
                     reverse,
                     prefix: None,
                     page: VecDeque::new(),
+                    size: FIRST_PAGE,
                     seen: None,
                     done: false,
                 })
@@ -320,14 +334,14 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
 
     /// The value of a key.
     pub fn get(&self, key: &K) -> Result<Option<V>, Error> {
-        let value = self.core.get(&self.key.serialize(key)?)?;
+        let value = self.core.get_as(&*self.key, key)?;
         Ok(value.map(|value| self.value.deserialize(&value)).transpose()?)
     }
 
     /// Sets or deletes the value of a key.
     pub fn put(&self, context: &mut TaskContext, key: &K, value: Option<&V>) -> Result<(), Error> {
         let value = value.map(|value| self.value.serialize(value)).transpose()?;
-        self.core.put(context, self.key.serialize(key)?, value)
+        self.core.put(context, &*self.key, key, value)
     }
 
     /// Sets the value of a key that has none; returns what was there.
@@ -373,13 +387,13 @@ impl<K: Data, V: Data> TimestampedKeyValueStore<K, V> {
 
     /// The row of a key.
     pub fn get(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>, Error> {
-        self.core.get(&self.key.serialize(key)?)?.map(|row| self.read(&row)).transpose()
+        self.core.get_as(&*self.key, key)?.map(|row| self.read(&row)).transpose()
     }
 
     /// Sets the row of a key, or deletes it.
     pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64)>) -> Result<(), Error> {
-        let row = row.map(|(value, timestamp)| Ok::<_, Error>(with_timestamp(&self.value.serialize(value)?, timestamp))).transpose()?;
-        self.core.put(context, self.key.serialize(key)?, row)
+        let row = row.map(|(value, timestamp)| row_of(&*self.value, value, timestamp)).transpose()?;
+        self.core.put(context, &*self.key, key, row)
     }
 
     /// Reads a row as the cache hands it to its listener.
@@ -398,15 +412,15 @@ pub trait Rows {
     /// An entry.
     type Row;
     #[doc(hidden)]
-    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool) -> Result<Page, Error>;
+    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool, size: usize) -> Result<Page, Error>;
     #[doc(hidden)]
     fn row(&self, key: &Bytes, value: &Bytes) -> Result<Self::Row, Error>;
 }
 
 impl<K: Data, V: Data> Rows for KeyValueStore<K, V> {
     type Row = (K, V);
-    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool) -> Result<Page, Error> {
-        self.core.page(from, to, reverse)
+    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool, size: usize) -> Result<Page, Error> {
+        self.core.page(from, to, reverse, size)
     }
     fn row(&self, key: &Bytes, value: &Bytes) -> Result<(K, V), Error> {
         Ok((self.key.deserialize(key)?, self.value.deserialize(value)?))
@@ -415,8 +429,8 @@ impl<K: Data, V: Data> Rows for KeyValueStore<K, V> {
 
 impl<K: Data, V: Data> Rows for TimestampedKeyValueStore<K, V> {
     type Row = (K, ValueAndTimestamp<V>);
-    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool) -> Result<Page, Error> {
-        self.core.page(from, to, reverse)
+    fn page(&self, from: Option<&[u8]>, to: Option<&[u8]>, reverse: bool, size: usize) -> Result<Page, Error> {
+        self.core.page(from, to, reverse, size)
     }
     fn row(&self, key: &Bytes, value: &Bytes) -> Result<Self::Row, Error> {
         Ok((self.key.deserialize(key)?, self.read(value)?))
@@ -442,6 +456,7 @@ pub struct KeyValueIterator<S> {
     reverse: bool,
     prefix: Option<Bytes>,
     page: VecDeque<(Bytes, Bytes)>,
+    size: usize,
     seen: Option<Bytes>,
     done: bool,
 }
@@ -449,7 +464,8 @@ pub struct KeyValueIterator<S> {
 impl<S: Rows> KeyValueIterator<S> {
     fn fill(&mut self) -> Result<(), Error> {
         while self.page.is_empty() && !self.done {
-            let (rows, edge) = self.store.page(self.from.as_deref(), self.to.as_deref(), self.reverse)?;
+            let (rows, edge) = self.store.page(self.from.as_deref(), self.to.as_deref(), self.reverse, self.size)?;
+            self.size = (self.size * 2).min(LARGEST_PAGE);
             self.page = rows.into();
             // The greatest key below another cannot be written down: going backwards, the edge is read twice and skipped once.
             if self.page.front().is_some_and(|(key, _)| Some(key) == self.seen.as_ref()) {

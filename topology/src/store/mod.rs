@@ -4,6 +4,7 @@ pub mod bytes;
 mod cache;
 mod changelog;
 mod join_buffer;
+mod key_buffer;
 mod key_value;
 mod row;
 mod session;

@@ -3,6 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
+    Serde,
     error::{Error, ErrorKind},
     record::{Header, Headers},
 };
@@ -45,6 +46,14 @@ impl RowFormat {
 
 pub(super) fn timestamp_of(row: &Bytes) -> i64 {
     row.first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes))
+}
+
+/// A value behind its timestamp.
+pub(super) fn row_of<V>(serde: &dyn Serde<V>, value: &V, timestamp: i64) -> Result<Bytes, Error> {
+    let mut row = Vec::with_capacity(16);
+    row.put_i64(timestamp);
+    serde.serialize_into(value, &mut row)?;
+    Ok(row.into())
 }
 
 pub(super) fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {

@@ -78,7 +78,10 @@ impl Core {
 
     fn put(&self, context: &mut TaskContext, session: SessionKey, value: Option<Bytes>) -> Result<(), Error> {
         match &self.cache {
-            Some(cache) => cache.put(self, context, session.key, (session.end, session.start), value),
+            Some(cache) => {
+                cache.put(&session.key, (session.end, session.start), value, context.record.clone());
+                cache.make_room(self, context)
+            }
             None => self.write_session(context, &session, value),
         }
     }

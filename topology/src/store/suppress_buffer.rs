@@ -1,13 +1,9 @@
 //! The buffer of `suppress`: changes of a table that wait, by time (KIP-328).
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
 use super::{AnyStore, ChangelogConfig, StoreDef, StoreEnv, StoreMaker, StoreType, changelog::Changelog};
 use crate::{
@@ -28,8 +24,9 @@ pub(super) struct Buffered {
 
 #[derive(Default)]
 struct Core {
-    times: HashMap<Bytes, i64>,
-    changes: BTreeMap<(i64, Bytes), Buffered>,
+    /// The changes by row, each with the time from which it waits.
+    changes: HashMap<Bytes, (i64, Buffered)>,
+    order: BTreeSet<(i64, Bytes)>,
     dirty: Dirty,
     bytes: usize,
 }
@@ -99,13 +96,13 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
 
     /// The time of what leaves first; `None` if nothing waits.
     pub fn first_time(&self) -> Option<i64> {
-        self.core.borrow().changes.first_key_value().map(|((time, _), _)| *time)
+        self.core.borrow().order.first().map(|(time, _)| *time)
     }
 
     /// What leaves first. It stays until [`remove_first`](Self::remove_first).
     pub fn first(&self) -> Result<Option<Eviction<K, V>>, Error> {
         let core = self.core.borrow();
-        let Some(((_, key), waiting)) = core.changes.first_key_value() else { return Ok(None) };
+        let Some((key, waiting)) = core.order.first().and_then(|(_, key)| Some((key, core.get(key)?))) else { return Ok(None) };
         let value = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| self.value.deserialize(bytes)).transpose();
         let change = Change::new(value(&waiting.new)?, value(&waiting.old)?);
         Ok(Some(Eviction { key: self.key.deserialize(key)?, change, record: waiting.record.clone() }))
@@ -114,7 +111,7 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
     /// Forgets what leaves first.
     pub fn remove_first(&self) {
         let mut core = self.core.borrow_mut();
-        let Some((_, key)) = core.changes.first_key_value().map(|(place, _)| place.clone()) else { return };
+        let Some((_, key)) = core.order.first().cloned() else { return };
         core.remove(&key);
         if self.changelog.is_on() {
             core.dirty.add(key);
@@ -123,7 +120,7 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
 
     /// How many rows wait.
     pub fn len(&self) -> usize {
-        self.core.borrow().times.len()
+        self.core.borrow().order.len()
     }
 
     /// Whether none waits.
@@ -153,9 +150,9 @@ impl<K: Data, V: Data> AnyStore for SuppressBuffer<K, V> {
         const NO_TIMESTAMP: i64 = -1;
         let mut core = self.core.borrow_mut();
         for key in core.dirty.take() {
-            let (value, headers) = match core.times.get(&key).and_then(|time| Some((*time, core.changes.get(&(*time, key.clone()))?))) {
+            let (value, headers) = match core.changes.get(&key) {
                 Some((time, waiting)) => {
-                    (Some(waiting.to_bytes(time)), vec![Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }])
+                    (Some(waiting.to_bytes(*time)), vec![Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }])
                 }
                 None => (None, vec![]),
             };
@@ -184,29 +181,34 @@ impl<K: Data, V: Data> AnyStore for SuppressBuffer<K, V> {
 
 impl Core {
     fn get(&self, key: &Bytes) -> Option<&Buffered> {
-        self.changes.get(&(*self.times.get(key)?, key.clone()))
+        self.changes.get(key).map(|(_, waiting)| waiting)
     }
 
     fn put(&mut self, time: i64, key: Bytes, waiting: Buffered) {
         self.bytes += size(&key, &waiting);
-        let time = *self.times.entry(key.clone()).or_insert(time);
-        if let Some(before) = self.changes.insert((time, key.clone()), waiting) {
-            self.bytes -= size(&key, &before);
+        match self.changes.entry(key) {
+            Entry::Occupied(mut before) => {
+                self.bytes -= size(before.key(), &before.get().1);
+                before.get_mut().1 = waiting;
+            }
+            Entry::Vacant(place) => {
+                self.order.insert((time, place.key().clone()));
+                place.insert((time, waiting));
+            }
         }
     }
 
     fn remove(&mut self, key: &Bytes) {
-        let Some(time) = self.times.remove(key) else { return };
-        if let Some(before) = self.changes.remove(&(time, key.clone())) {
-            self.bytes -= size(key, &before);
-        }
+        let Some((time, before)) = self.changes.remove(key) else { return };
+        self.order.remove(&(time, key.clone()));
+        self.bytes -= size(key, &before);
     }
 }
 
 fn size(key: &Bytes, Buffered { prior, old, new, record }: &Buffered) -> usize {
     let of = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
     // Kafka counts texts by their UTF-16 units.
-    let text = |text: &str| text.encode_utf16().count();
+    let text = |text: &str| if text.is_ascii() { text.len() } else { text.encode_utf16().count() };
     let headers: usize = record.headers.to_vec().iter().map(|header| text(&header.name) + of(&header.value)).sum();
     let metadata = 8 + 8 + record.metadata.topic.as_deref().map_or(0, text) + 4;
     8 + key.len() + of(prior) + if prior == old { 0 } else { of(old) } + of(new) + metadata + headers

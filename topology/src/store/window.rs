@@ -12,11 +12,12 @@ use super::{
     AnyStore, ChangelogConfig, StoreDef, StoreEnv, StoreMaker, StoreType,
     bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
     changelog::Changelog,
-    row::{Parts, RowFormat, timestamp_of, with_headers, with_timestamp},
+    key_buffer::KeyBuffer,
+    row::{Parts, RowFormat, row_of, timestamp_of, with_headers},
     windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
-    Data, SerdeRef,
+    Data, Serde, SerdeRef,
     context::TaskContext,
     error::{Error, ErrorKind},
     record::{Headers, RawRecord, ValueAndTimestamp, ValueTimestampHeaders},
@@ -70,6 +71,7 @@ struct Core {
     options: WindowStoreOptions,
     format: RowFormat,
     global: bool,
+    key: KeyBuffer,
 }
 
 type Rows = Vec<(WindowKey, Bytes)>;
@@ -101,21 +103,24 @@ impl Core {
             options,
             format,
             global: env.global,
+            key: KeyBuffer::default(),
         })
     }
 
-    fn fetch(&self, key: Bytes, start: i64) -> Result<Option<Bytes>, Error> {
-        match self.cache.as_ref().and_then(|cache| cache.get(&key, start)) {
+    fn fetch_as<K>(&self, serde: &dyn Serde<K>, key: &K, start: i64) -> Result<Option<Bytes>, Error> {
+        self.key.with(serde, key, |key| match self.cache.as_ref().and_then(|cache| cache.get(key, start)) {
             Some(value) => Ok(value),
-            None => Below::fetch(self, &key, start),
-        }
+            None => self.fetch(key, start),
+        })
     }
 
-    fn put(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>, start: i64) -> Result<(), Error> {
-        match &self.cache {
-            Some(cache) => cache.put(self, context, key, start, value),
-            None => self.write(context, &key, start, value),
-        }
+    fn put<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, value: Option<Bytes>, start: i64) -> Result<(), Error> {
+        let Some(cache) = &self.cache else { return self.write(context, &serde.serialize(key)?, start, value) };
+        self.key.with(serde, key, |key| {
+            cache.put(key, start, value, context.record.clone());
+            Ok(())
+        })?;
+        cache.make_room(self, context)
     }
 
     fn rows(&self, query: &Query<'_>) -> Result<Rows, Error> {
@@ -277,7 +282,7 @@ macro_rules! window_store {
 
             /// The value of a key in the window that starts then.
             pub fn fetch(&self, key: &K, start: i64) -> Result<Option<$row>, Error> {
-                self.core.fetch(self.key.serialize(key)?, start)?.map(|row| Self::read(&self.value, &row)).transpose()
+                self.core.fetch_as(&*self.key, key, start)?.map(|row| Self::read(&self.value, &row)).transpose()
             }
 
             /// The windows of a key that start from `from` to `to`, both included, by their start.
@@ -396,7 +401,7 @@ impl<K: Data, V: Data> WindowStore<K, V> {
     /// Sets or deletes the value of a key in the window that starts then.
     pub fn put(&self, context: &mut TaskContext, key: &K, value: Option<&V>, start: i64) -> Result<(), Error> {
         let value = value.map(|value| self.value.serialize(value)).transpose()?;
-        self.core.put(context, self.key.serialize(key)?, value, start)
+        self.core.put(context, &*self.key, key, value, start)
     }
 
     fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<V, Error> {
@@ -419,8 +424,8 @@ window_store!(
 impl<K: Data, V: Data> TimestampedWindowStore<K, V> {
     /// Sets or deletes the value of a key in the window that starts then.
     pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64)>, start: i64) -> Result<(), Error> {
-        let row = row.map(|(value, timestamp)| Ok::<_, Error>(with_timestamp(&self.value.serialize(value)?, timestamp))).transpose()?;
-        self.core.put(context, self.key.serialize(key)?, row, start)
+        let row = row.map(|(value, timestamp)| row_of(&*self.value, value, timestamp)).transpose()?;
+        self.core.put(context, &*self.key, key, row, start)
     }
 
     fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueAndTimestamp<V>, Error> {
@@ -439,7 +444,7 @@ impl<K: Data, V: Data> TimestampedWindowStoreWithHeaders<K, V> {
         let bytes = |(value, timestamp, headers): (&V, i64, &Headers)| {
             Ok::<_, Error>(with_headers(&self.value.serialize(value)?, timestamp, headers))
         };
-        self.core.put(context, self.key.serialize(key)?, row.map(bytes).transpose()?, start)
+        self.core.put(context, &*self.key, key, row.map(bytes).transpose()?, start)
     }
 
     fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueTimestampHeaders<V>, Error> {

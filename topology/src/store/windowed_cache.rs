@@ -48,9 +48,13 @@ impl<T: Ord + Copy> WindowedCache<T> {
         self.entries.borrow_mut().get(key, window)
     }
 
-    /// Writes an entry.
-    pub fn put(&self, below: &impl Below<T>, context: &mut TaskContext, key: Bytes, window: T, value: Option<Bytes>) -> Result<(), Error> {
-        self.entries.borrow_mut().put(key, window, value, context.record.clone());
+    /// Writes an entry; [`make_room`](Self::make_room) comes next.
+    pub fn put(&self, key: &[u8], window: T, value: Option<Bytes>, context: RecordContext) {
+        self.entries.borrow_mut().put(key, window, value, context);
+    }
+
+    /// Lets go of what was used longest ago until the rest is within the limit.
+    pub fn make_room(&self, below: &impl Below<T>, context: &mut TaskContext) -> Result<(), Error> {
         loop {
             let evicted = {
                 let mut entries = self.entries.borrow_mut();
@@ -192,12 +196,12 @@ impl<T: Ord + Copy> Entries<T> {
         Some(self.slots[slot].value.clone())
     }
 
-    fn put(&mut self, key: Bytes, window: T, value: Option<Bytes>, context: RecordContext) {
+    fn put(&mut self, key: &[u8], window: T, value: Option<Bytes>, context: RecordContext) {
         /// About what Kafka Streams counts beside the bytes of key and value: the window, and its own bookkeeping.
         const OVERHEAD: usize = 100;
         let bytes = key.len() + value.as_ref().map_or(0, Bytes::len) + OVERHEAD;
         self.bytes += bytes;
-        let slot = match self.slot(&key, window) {
+        let slot = match self.slot(key, window) {
             Some(slot) => {
                 self.unlink(USED, slot);
                 if self.slots[slot].dirty.is_some() {
@@ -208,10 +212,15 @@ impl<T: Ord + Copy> Entries<T> {
                 (entry.value, entry.dirty, entry.bytes) = (value, Some(context), bytes);
                 slot
             }
-            None => self.insert(Entry { place: (key, window), value, dirty: Some(context), bytes, links: [UNLINKED; 2] }),
+            None => self.insert(Entry { place: (self.key(key), window), value, dirty: Some(context), bytes, links: [UNLINKED; 2] }),
         };
         self.append(USED, slot);
         self.append(WRITTEN, slot);
+    }
+
+    /// The key as its other entries have it.
+    fn key(&self, key: &[u8]) -> Bytes {
+        self.places.get_key_value(key).map_or_else(|| Bytes::copy_from_slice(key), |(key, _)| key.clone())
     }
 
     fn insert(&mut self, entry: Entry<T>) -> usize {

@@ -15,7 +15,7 @@ use crate::{
     context::{Output, PunctuationType, RecordContext, TaskConfig, TaskContext, TaskId},
     error::{Error, ErrorKind},
     graph::{NodeKind, Subtopology, TopicPattern, Topology},
-    node::{AnyNode, Assembly},
+    node::{AnyNode, Assembly, catch},
     queue::SourceQueue,
     record::RawRecord,
     store::{AnyStore, StoreEnv, StoreSet, bytes::RocksState},
@@ -228,7 +228,8 @@ impl Task {
         }
         let Some(at) = self.turns.take() else { return Ok(false) };
         self.has_work = true;
-        let outcome = self.queues[at].process(&mut self.context);
+        let queue = &mut self.queues[at];
+        let outcome = catch(&mut self.context, |context| queue.process(context));
         if !self.queues[at].is_empty() {
             self.arrived.push_front(at);
         }
@@ -272,7 +273,7 @@ impl Task {
     /// Flushes what waits in record caches and buffers, store by store: before a commit.
     pub fn flush(&mut self) -> Result<(), Error> {
         for store in self.stores.clone().iter() {
-            store.flush(&mut self.context)?;
+            catch(&mut self.context, |context| store.flush(context))?;
         }
         self.context.commit_requested = false;
         Ok(())

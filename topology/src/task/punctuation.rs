@@ -1,12 +1,11 @@
 //! Punctuators: user code that runs when time has passed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::Task;
 use crate::{
     context::{PunctuationType, RecordContext},
     error::Error,
     handler::decide,
+    node::catch,
 };
 
 impl Task {
@@ -25,10 +24,10 @@ impl Task {
             self.context.node = node.clone();
             self.has_work = true;
             let outcome = match &mut callback {
-                Some(callback) => catch_unwind(AssertUnwindSafe(|| callback(&mut self.context, now))),
-                None => Ok(Ok(())),
+                Some(callback) => catch(&mut self.context, |context| callback(context, now)),
+                None => Ok(()),
             };
-            let outcome = match outcome.unwrap_or_else(|panic| Err(Error::from_panic(panic))) {
+            let outcome = match outcome {
                 Err(error) if !error.is_handled() => {
                     decide(&self.context.config.on_processing_error.clone(), &mut self.context, &node, error)
                 }

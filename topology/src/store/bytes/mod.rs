@@ -29,6 +29,7 @@ pub use key_value::KeyValueBytes;
 pub use keys::{SessionKey, WindowKey, session_from_bytes, session_to_bytes, window_from_bytes, window_to_bytes};
 pub use lru::LruMap;
 pub use map::{Map, MemoryMap, Rows};
+pub(crate) use ordered_hash::OrderedHash;
 pub use rocks::{EpochWrites, RocksHandle, RocksMap, RocksState, StateBatch, StateOptions};
 pub use segments::Put;
 pub use session::{SessionBytes, SessionOptions, SessionOrder, SessionRows};

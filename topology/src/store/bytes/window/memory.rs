@@ -1,10 +1,6 @@
 //! Windows in memory, by time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::OnceLock,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::OnceLock};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -27,10 +23,12 @@ pub(super) struct MemoryWindows {
     observed: i64,
     seq: u32,
     times: BTreeMap<i64, OrderedHash<Bytes>>,
-    /// The starts and sequence numbers of each key, once somebody has asked for the windows of a key: a store of many short windows is
+    /// The windows of each key by start and sequence number, once somebody has asked for those of a key: a store of many short windows is
     /// else read from end to end.
-    by_key: OnceLock<HashMap<Bytes, BTreeSet<(i64, u32)>>>,
+    by_key: OnceLock<ByKey>,
 }
+
+type ByKey = HashMap<Bytes, BTreeMap<(i64, u32), Bytes>>;
 
 impl MemoryWindows {
     pub fn new(options: WindowOptions) -> Self {
@@ -58,7 +56,7 @@ impl MemoryWindows {
                     self.seq = (self.seq + 1) & MAX_SEQ;
                 }
                 if let Some(by_key) = self.by_key.get_mut() {
-                    by_key.entry_ref(&key).or_default().insert((start, self.seq));
+                    by_key.entry_ref(&key).or_default().insert((start, self.seq), value.clone());
                 }
                 let row = if self.options.retain_duplicates { numbered(&key, self.seq) } else { key };
                 self.times.entry(start).or_default().insert(row, value);
@@ -98,16 +96,12 @@ impl MemoryWindows {
 
     pub fn fetch_key(&self, key: &[u8], from: i64, to: i64, reverse: bool) -> WindowRows<'_> {
         let from = from.max(self.visible());
-        let Some((key, starts)) = self.by_key.get_or_init(|| self.index()).get_key_value(key).filter(|_| from <= to) else {
+        let Some((key, windows)) = self.by_key.get_or_init(|| self.index()).get_key_value(key).filter(|_| from <= to) else {
             return Box::new(std::iter::empty());
         };
-        let row = move |&(start, seq): &(i64, u32)| {
-            let rows = self.times.get(&start)?;
-            let value = if self.options.retain_duplicates { rows.get(&numbered(key, seq)) } else { rows.get(key) }?;
-            Some(Ok((WindowKey { key: key.clone(), start }, value.clone())))
-        };
-        let starts = starts.range((from, 0)..=(to, MAX_SEQ));
-        if reverse { Box::new(starts.rev().filter_map(row)) } else { Box::new(starts.filter_map(row)) }
+        let windows = windows.range((from, 0)..=(to, MAX_SEQ));
+        let row = move |(&(start, _), value): (&(i64, u32), &Bytes)| Ok((WindowKey { key: key.clone(), start }, value.clone()));
+        if reverse { Box::new(windows.rev().map(row)) } else { Box::new(windows.map(row)) }
     }
 
     pub fn fetch_keys(&self, key_from: Option<&[u8]>, key_to: Option<&[u8]>, from: i64, to: i64, reverse: bool) -> WindowRows<'_> {
@@ -127,12 +121,12 @@ impl MemoryWindows {
         }
     }
 
-    fn index(&self) -> HashMap<Bytes, BTreeSet<(i64, u32)>> {
-        let mut by_key: HashMap<Bytes, BTreeSet<_>> = HashMap::new();
+    fn index(&self) -> ByKey {
+        let mut by_key = ByKey::new();
         for (start, rows) in &self.times {
-            for (row, _) in rows.iter() {
+            for (row, value) in rows.iter() {
                 let (key, seq) = split(row, self.options.retain_duplicates);
-                by_key.entry(key).or_default().insert((*start, seq));
+                by_key.entry(key).or_default().insert((*start, seq), value.clone());
             }
         }
         by_key
@@ -169,7 +163,7 @@ impl KeyRange {
     }
 }
 
-fn forget(by_key: &mut HashMap<Bytes, BTreeSet<(i64, u32)>>, key: &Bytes, window: (i64, u32)) {
+fn forget(by_key: &mut ByKey, key: &Bytes, window: (i64, u32)) {
     if let Some(windows) = by_key.get_mut(key) {
         windows.remove(&window);
         if windows.is_empty() {
