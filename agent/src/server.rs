@@ -34,6 +34,7 @@ struct Inner {
     models: RwLock<HashMap<String, BTreeMap<u32, Arc<Loaded>>>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Engine {
     Onnx(Executor),
     Neighbour(Neighbour),
@@ -171,7 +172,7 @@ impl ModelServer {
     /// and headers that begin with `x-` travel to a neighbouring server and back.
     pub async fn call(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        let header = metadata.get_all(TARGET).iter().last().and_then(|value| value.to_str().ok());
+        let header = metadata.get_all(TARGET).iter().next_back().and_then(|value| value.to_str().ok());
         let loaded = self.find(header.unwrap_or(&message.model_name))?;
         let mut response = match (&self.0.engine, &loaded.runtime) {
             (Engine::Onnx(executor), Runtime::Onnx(model)) => Response::new(executor.infer(model, message).await?),

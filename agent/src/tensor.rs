@@ -82,12 +82,12 @@ impl TensorSpec {
             .try_fold(1usize, |product, size| product.checked_mul(*size))
             .ok_or_else(|| self.wrong(model, "shape", "a size that fits into memory", Shape(&input.shape)))?;
         match raw {
-            Some(raw) => self.from_raw(model, &shape, elements, raw),
-            None => self.from_contents(model, &shape, elements, input),
+            Some(raw) => self.read_raw(model, &shape, elements, raw),
+            None => self.read_contents(model, &shape, elements, input),
         }
     }
 
-    fn from_raw(&self, model: &str, shape: &[usize], elements: usize, raw: &Bytes) -> Result<Tensor, InferError> {
+    fn read_raw(&self, model: &str, shape: &[usize], elements: usize, raw: &Bytes) -> Result<Tensor, InferError> {
         if self.datatype == DatumType::String {
             let strings = split_bytes(raw).map_err(|reason| self.wrong(model, "contents", "elements preceded by their length", reason))?;
             return self.strings(model, shape, elements, strings.into_iter());
@@ -106,7 +106,7 @@ impl TensorSpec {
         Ok(tensor)
     }
 
-    fn from_contents(&self, model: &str, shape: &[usize], elements: usize, input: &InferInputTensor) -> Result<Tensor, InferError> {
+    fn read_contents(&self, model: &str, shape: &[usize], elements: usize, input: &InferInputTensor) -> Result<Tensor, InferError> {
         let none = Default::default();
         let contents = input.contents.as_ref().unwrap_or(&none);
         let count = |field: &str, given: usize| match given == elements {

@@ -167,7 +167,7 @@ pub async fn up(args: UpArgs) -> anyhow::Result<()> {
     let model_gateway = ModelGateway::start(options, broker.clone(), &address, Some(models.clone())).await?;
     let options = EngineOptions { topic_prefix: topic_prefix.clone(), namespace: namespace.clone(), ..EngineOptions::default() };
     let mut engine = Engine::start(options, &address, broker.clone())?;
-    eprintln!("engine            {}", "engine-0");
+    eprintln!("engine            engine-0");
     let options = PipelineGatewayOptions {
         listen: args.listen,
         replica: "gateway-0".into(),

@@ -1,4 +1,5 @@
 //! What the switch `compatibility` decides: each of its rows in both modes.
+#![allow(clippy::unwrap_used)]
 
 use millstream::{
     Compatibility, Consumed, EmitStrategy, ErrorKind, JoinWindows, Joined, KStream, KTable, Materialized, SessionWindows, SlidingWindows,

@@ -96,7 +96,7 @@ impl Options {
                 ("--load", load) => Load::parse(load).map(|load| options.loads.push(load)).is_some(),
                 _ => false,
             };
-            let possible = !(options.processes && !options.kafka || options.mlserver && !options.processes);
+            let possible = (options.kafka || !options.processes) && (options.processes || !options.mlserver);
             if !known || arguments.peek().is_none() && !possible {
                 eprintln!("{key} {value} is not possible.\n{HELP}");
                 std::process::exit(2);

@@ -126,7 +126,7 @@ impl Platform {
             platform.load_pipeline(one("one"));
         });
         self.first_answer = self.time("first", |platform| platform.load_pipeline(one("first")));
-        let request = UnloadPipelineRequest { name: "first".into(), ..Default::default() };
+        let request = UnloadPipelineRequest { name: "first".into() };
         self.runtime.block_on(self.scheduler.unload_pipeline(request)).expect("it is unloaded");
         if !self.mlserver {
             let after = |model: &str, before: &str| Step::new(model).input(before).rename(format!("{before}.outputs.OUTPUT"), "INPUT");

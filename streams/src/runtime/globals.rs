@@ -82,7 +82,10 @@ impl GlobalThread {
         let follow = move || {
             while !stopping.load(SeqCst) {
                 if let Err(error) = feed(&mut *consumer, &worker, dataflow) {
-                    return if stopping.load(SeqCst) { () } else { failed(error) };
+                    if !stopping.load(SeqCst) {
+                        failed(error);
+                    }
+                    return;
                 }
             }
         };

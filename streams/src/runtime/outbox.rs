@@ -155,8 +155,7 @@ impl Outbox {
     /// The next offset of a topic-partition, if something was sent there and acknowledged.
     pub fn acknowledged(&self, partition: &TopicPartition) -> Option<i64> {
         let fates = self.lock().fates.clone();
-        let offset = lock(&fates).acknowledged.get(partition).copied();
-        offset
+        lock(&fates).acknowledged.get(partition).copied()
     }
 
     /// Up to where a partition was processed, of tasks that read several.
