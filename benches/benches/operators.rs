@@ -132,7 +132,7 @@ fn joins(c: &mut Criterion) {
         left.join(&right, |left, right| left + right, JoinWindows::of_time_difference_with_no_grace(SECOND)).to("out");
     };
     bench(c, "stream-stream join, one partner each", IN_MEMORY, streams, |number, batch| {
-        let topic = if mix(number ^ 1) % 2 == 0 { "left" } else { "right" };
+        let topic = if mix(number ^ 1).is_multiple_of(2) { "left" } else { "right" };
         batch.add(topic, key(mix(number) % 100_000).as_bytes(), &number.to_be_bytes(), time_of(number));
     });
 
