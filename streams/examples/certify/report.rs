@@ -107,7 +107,12 @@ impl Report {
 
     /// Whether nothing failed; what is not supported has failed.
     pub fn is_clean(&self) -> bool {
-        self.families.values().all(|family| family.failed.is_empty() && family.unsupported == 0)
+        !self.differs() && self.families.values().all(|family| family.unsupported == 0)
+    }
+
+    /// Whether a scenario that could be run differed.
+    pub fn differs(&self) -> bool {
+        self.families.values().any(|family| !family.failed.is_empty())
     }
 
     pub fn show(&self, failures: usize, reasons: bool) -> String {
