@@ -199,7 +199,9 @@ async fn supervise(
 ) -> Result<(), Error> {
     let result = {
         tokio::pin!(control);
+        // In this order: servers that end because they were stopped are no failure.
         tokio::select! {
+            biased;
             result = &mut control => result,
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
             _ = servers.join_next() => Err(Error::Stopped("server")),
