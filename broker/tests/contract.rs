@@ -58,6 +58,7 @@ contract! {
     records::compacted_topics_refuse_records_without_a_key,
     reading::a_poll_gives_no_more_records_than_asked_for,
     reading::assignment_begins_where_it_is_told_to,
+    reading::a_consumer_that_begins_at_an_offset_misses_nothing,
     reading::an_end_is_the_end_at_the_time_of_the_call,
     reading::seeking_goes_back_and_forth,
     reading::paused_partitions_are_not_read_and_keep_their_place,

@@ -1,9 +1,10 @@
 //! Where the outputs of lanes become records: in the partition of the lane, whatever their key.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use millstream::embed::{ClosedEpoch, DataflowId, EpochSink, Output, TaskId};
 use millstream_broker::{Header, Headers, ProduceBatch, Producer, Record, TopicPartition, Waker};
+use parking_lot::Mutex;
 
 use crate::EngineError;
 
@@ -25,27 +26,23 @@ impl Sink {
         Self(Arc::new(Mutex::new(Inner { producer, waker, closed: None, failed: vec![], error: None })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn take_closed(&self) -> Option<ClosedEpoch> {
-        self.lock().closed.take()
+        self.0.lock().closed.take()
     }
 
     pub fn take_failed(&self) -> Vec<(DataflowId, String)> {
-        std::mem::take(&mut self.lock().failed)
+        std::mem::take(&mut self.0.lock().failed)
     }
 
     /// The first error of a send, once.
     pub fn check(&self) -> Result<(), EngineError> {
-        self.lock().error.take().map_or(Ok(()), Err)
+        self.0.lock().error.take().map_or(Ok(()), Err)
     }
 }
 
 impl EpochSink for Sink {
     fn outputs(&mut self, _: DataflowId, task: TaskId, outputs: Vec<Output>) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let mut batches: Vec<ProduceBatch> = vec![];
         for Output { topic, record, .. } in outputs {
             let headers: Headers = record.headers.to_vec().into_iter().map(|h| Header { name: h.name, value: h.value }).collect();
@@ -64,13 +61,13 @@ impl EpochSink for Sink {
     }
 
     fn closed(&mut self, epoch: ClosedEpoch) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.closed = Some(epoch);
         inner.waker.wake();
     }
 
     fn failed(&mut self, dataflow: DataflowId, _: Option<TaskId>, error: millstream::Error) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.failed.push((dataflow, error.to_string()));
         inner.waker.wake();
     }

@@ -44,36 +44,29 @@ impl<T: Data<Present = T>> Data for Option<T> {
     }
 }
 
-/// Makes types usable as keys and values that are never null.
+/// Makes types usable as keys and values that are never null; a generic one is named after its parameters.
 ///
 /// ```
 /// #[derive(Clone)]
 /// struct Order { amount: u32 }
 /// millstream_topology::data!(Order);
+///
+/// #[derive(Clone)]
+/// struct Page<T>(Vec<T>);
+/// millstream_topology::data!(impl[T: Clone + 'static] Page<T>);
 /// ```
 #[macro_export]
 macro_rules! data {
-    ($($type:ty),+ $(,)?) => { $(
-        impl $crate::Data for $type {
+    (impl[$($parameters:tt)*] $type:ty) => {
+        impl<$($parameters)*> $crate::Data for $type {
             type Present = Self;
             fn present(&self) -> Option<&Self> { Some(self) }
             fn into_present(self) -> Option<Self> { Some(self) }
             fn from_present(present: Option<Self>) -> Option<Self> { present }
         }
-    )+ };
+    };
+    ($($type:ty),+ $(,)?) => { $( $crate::data!(impl[] $type); )+ };
 }
 
 data!((), bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64, String, bytes::Bytes, Vec<u8>, uuid::Uuid);
-
-impl<A: Data<Present = A>, B: Data<Present = B>> Data for (A, B) {
-    type Present = Self;
-    fn present(&self) -> Option<&Self> {
-        Some(self)
-    }
-    fn into_present(self) -> Option<Self> {
-        Some(self)
-    }
-    fn from_present(present: Option<Self>) -> Option<Self> {
-        present
-    }
-}
+data!(impl[A: Data<Present = A>, B: Data<Present = B>] (A, B));

@@ -77,7 +77,7 @@ impl Error {
     }
 
     /// What a panic of the user's code says.
-    pub(crate) fn from_panic(panic: Box<dyn Any + Send>) -> Self {
+    pub fn from_panic(panic: Box<dyn Any + Send>) -> Self {
         let text = match panic.downcast::<String>() {
             Ok(text) => *text,
             Err(panic) => panic.downcast::<&str>().map_or_else(|_| "no text".into(), |text| text.to_string()),

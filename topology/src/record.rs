@@ -4,8 +4,6 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::data::Data;
-
 /// One header. A value may be null.
 ///
 /// ```
@@ -167,18 +165,7 @@ impl<V> Change<V> {
     }
 }
 
-impl<V: Clone + 'static> Data for Change<V> {
-    type Present = Self;
-    fn present(&self) -> Option<&Self> {
-        Some(self)
-    }
-    fn into_present(self) -> Option<Self> {
-        Some(self)
-    }
-    fn from_present(present: Option<Self>) -> Option<Self> {
-        present
-    }
-}
+crate::data!(impl[V: Clone + 'static] Change<V>);
 
 /// A row's value and when it was written.
 ///

@@ -51,18 +51,7 @@ impl<K: std::fmt::Display> std::fmt::Display for Windowed<K> {
     }
 }
 
-impl<K: Data<Present = K>> Data for Windowed<K> {
-    type Present = Self;
-    fn present(&self) -> Option<&Self> {
-        Some(self)
-    }
-    fn into_present(self) -> Option<Self> {
-        Some(self)
-    }
-    fn from_present(present: Option<Self>) -> Option<Self> {
-        present
-    }
-}
+crate::data!(impl[K: Data<Present = K>] Windowed<K>);
 
 /// A time window's key: the key, and the window's start in 8 bytes. Reading needs the window's size, which is not written.
 ///

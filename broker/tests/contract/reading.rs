@@ -45,6 +45,18 @@ pub fn assignment_begins_where_it_is_told_to(here: &Here) {
     read_nothing(&mut *consumer);
 }
 
+/// Nothing but the offset is known to it: neither an end nor another place of the topic has been asked for.
+pub fn a_consumer_that_begins_at_an_offset_misses_nothing(here: &Here) {
+    for name in ["a", "b", "c", "d", "e"] {
+        let topic = here.topic(name, 4);
+        let place = |partition| (TopicPartition::new(&*topic, partition), Position::Offset(7));
+        (0..4).for_each(|partition| send(&*here.producer(), &topic, partition, 0..10));
+        let mut consumer = here.consumer(ConsumerOptions::default());
+        consumer.assign(&(0..4).map(place).collect::<Vec<_>>()).unwrap();
+        assert_eq!(read(&mut *consumer, 12).len(), 12);
+    }
+}
+
 pub fn an_end_is_the_end_at_the_time_of_the_call(here: &Here) {
     let (topic, producer) = (here.topic("topic", 1), here.producer());
     send(&*producer, &topic, 0, ["before"]);

@@ -4,7 +4,7 @@ pub(crate) mod graph;
 mod optimize;
 mod pattern;
 
-use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use millstream_topology::{Data, DefaultSerde, Error, ErrorKind, ProcessorWrapper, SourceDef, Topology, store::StoreDef};
 pub use optimize::Optimization;
@@ -126,17 +126,7 @@ impl StreamsBuilder {
             graph.fail(ErrorKind::IllegalArgument, format!("{name}: a stream reads at least one topic: name one"));
         }
         let node = graph.add(&[ROOT], GraphNode::new(name.clone(), Kind::Source { topics: names, reset }, write));
-        KStream {
-            name: name.clone(),
-            key,
-            value,
-            sources: [name].into(),
-            repartition_required: false,
-            node,
-            builder: self.clone(),
-            repartition: Rc::default(),
-            types: PhantomData,
-        }
+        KStream::at(self, (name.clone(), node), [name].into(), (key, value))
     }
 
     /// Adds a store that every task sees whole, and that a processor of your own keeps in step with a topic. Every processor may read it;

@@ -1,6 +1,6 @@
 //! Streams of all topics whose names match a pattern.
 
-use std::{marker::PhantomData, rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use millstream_topology::{Data, DefaultSerde, SourceDef, Topology};
 
@@ -45,16 +45,6 @@ impl StreamsBuilder {
         // No topic has such a name, so patterns merge with equal ones alone.
         let topics = vec![format!("/{pattern}/").into()];
         let node = graph.add(&[ROOT], GraphNode::new(name.clone(), Kind::Source { topics, reset }, write));
-        KStream {
-            name: name.clone(),
-            key,
-            value,
-            sources: [name].into(),
-            repartition_required: false,
-            node,
-            builder: self.clone(),
-            repartition: Rc::default(),
-            types: PhantomData,
-        }
+        KStream::at(self, (name.clone(), node), [name].into(), (key, value))
     }
 }

@@ -1,6 +1,6 @@
 //! Joins of two streams within a window of time.
 
-use std::{collections::BTreeSet, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use millstream_topology::{
     Assembly, Data, DefaultSerde, Error, SerdeRef, Topology,
@@ -375,17 +375,7 @@ impl<K: Data, V: Data> KStream<K, V> {
         let mut node = GraphNode::new(name.clone(), kind, write);
         node.relaxed_null_key = outer != Outer::Neither;
         let node = graph.add(&[this.node, other.node], node);
-        KStream {
-            name,
-            key,
-            value: None,
-            sources,
-            repartition_required: false,
-            node,
-            builder: self.builder.clone(),
-            repartition: Rc::default(),
-            types: PhantomData,
-        }
+        KStream::at(&self.builder, (name, node), sources, (key, None))
     }
 }
 

@@ -138,14 +138,25 @@ impl<K: Data, V: Data> KStream<K, V> {
         repartition_required: bool,
         (key, value): (Option<SerdeRef<L::Present>>, Option<SerdeRef<W::Present>>),
     ) -> KStream<L, W> {
-        KStream {
+        let stream = KStream::at(&self.builder, (name, node), self.sources.clone(), (key, value));
+        KStream { repartition_required, ..stream }
+    }
+
+    /// The stream that a node puts out, partitioned as its records' keys say.
+    pub(crate) fn at(
+        builder: &StreamsBuilder,
+        (name, node): (Arc<str>, NodeId),
+        sources: BTreeSet<Arc<str>>,
+        (key, value): (Option<SerdeRef<K::Present>>, Option<SerdeRef<V::Present>>),
+    ) -> Self {
+        Self {
             name,
             key,
             value,
-            sources: self.sources.clone(),
-            repartition_required,
+            sources,
+            repartition_required: false,
             node,
-            builder: self.builder.clone(),
+            builder: builder.clone(),
             repartition: Rc::default(),
             types: PhantomData,
         }

@@ -1,11 +1,9 @@
 //! Operations that look at one record at a time.
 
-use std::{
-    fs::File,
-    sync::{Arc, Mutex},
-};
+use std::{fs::File, sync::Arc};
 
 use millstream_topology::{Data, ErrorKind};
+use parking_lot::Mutex;
 
 use super::{Changes, KStream};
 use crate::{

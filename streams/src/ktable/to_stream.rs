@@ -1,6 +1,6 @@
 //! From a table's changes to a stream of records.
 
-use std::{marker::PhantomData, rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use millstream_topology::{Change, Children, Data, Error, Node, Record, TaskContext};
 
@@ -59,17 +59,7 @@ impl<K: Data<Present = K>, V: Data<Present = V>> KTable<K, V> {
         let name: Arc<str> = graph.name_or(named.map(|named| &*named.0), "KTABLE-TOSTREAM-").into();
         let write = write_processor::<K, Change<V>, _, _>(&name, |assembly| Ok(ToStream(assembly.children()?)));
         let node = graph.add(&[self.node], GraphNode::new(name.clone(), Kind::Plain, write));
-        KStream {
-            name,
-            key: self.key.clone(),
-            value: self.value.clone(),
-            sources: self.sources.clone(),
-            repartition_required: false,
-            node,
-            builder: self.builder.clone(),
-            repartition: Rc::default(),
-            types: PhantomData,
-        }
+        KStream::at(&self.builder, (name, node), self.sources.clone(), (self.key.clone(), self.value.clone()))
     }
 }
 

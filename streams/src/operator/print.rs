@@ -1,11 +1,9 @@
 //! **Law.** Every record becomes one line, written at once; none passes on.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{io::Write, sync::Arc};
 
 use millstream_topology::{Data, Error, ErrorKind, Node, Record, TaskContext};
+use parking_lot::Mutex;
 
 /// What all tasks print to; `None` is standard output, which captures what tests print.
 pub(crate) type Printer = Option<Mutex<Box<dyn Write + Send>>>;
@@ -23,7 +21,7 @@ impl<K: Data, V: Data> Node<K, V> for Print<K, V> {
             println!("{line}");
             return Ok(());
         };
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = writer.lock();
         writer
             .write_all(format!("{line}\n").as_bytes())
             .and_then(|()| writer.flush())

@@ -1,7 +1,6 @@
 //! Asking a task.
 
 use std::{
-    any::Any,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc::sync_channel},
@@ -9,7 +8,7 @@ use std::{
 };
 
 use millstream_topology::{
-    Error, ErrorKind, Task, TaskId,
+    Error, Task, TaskId,
     dataflow::{DataflowId, WorkerHandle},
 };
 
@@ -31,7 +30,8 @@ pub(crate) fn answer<Q: Query>(task: &Task, request: &StateQueryRequest<Q>) -> R
         return Err(QueryFailure::NotUpToBound { partition, position });
     }
     let store = task.stores().get(&request.store).ok_or(QueryFailure::DoesNotExist(partition))?;
-    let answered = catch_unwind(AssertUnwindSafe(|| request.query.answer(&**store))).unwrap_or_else(|panic| Some(Err(panicked(&*panic))));
+    let answered =
+        catch_unwind(AssertUnwindSafe(|| request.query.answer(&**store))).unwrap_or_else(|panic| Some(Err(Error::from_panic(panic))));
     match answered {
         Some(Ok(result)) => Ok(QuerySuccess { result, position }),
         Some(Err(error)) => Err(QueryFailure::Store(error)),
@@ -44,11 +44,6 @@ fn position(task: &Task) -> Position {
     let partition = task.id().partition;
     let processed = task.offsets().into_iter().filter(|(_, next)| *next > 0 && partition >= 0);
     processed.fold(Position::empty(), |position, (topic, next)| position.with(topic, partition, next - 1))
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-    Error::new(ErrorKind::User, format!("user code panicked in a query: {text}"))
 }
 
 /// The answers of these tasks (`None`: of the one that keeps global stores), each on its own thread.

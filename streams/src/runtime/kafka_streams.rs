@@ -1,16 +1,13 @@
 //! [`KafkaStreams`]: a topology that runs on a broker.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use millstream_broker::{Broker, partition_for_key};
 use millstream_topology::{
     DefaultSerde, Error, Topology,
     store::bytes::{RocksState, StateOptions},
 };
+use parking_lot::Mutex;
 
 use crate::query::{Query, QueryFailure, StateQueryError, StateQueryRequest, StateQueryResult, ask_all};
 
@@ -94,7 +91,7 @@ impl KafkaStreams {
 
     /// Has `handler` decide what becomes of the application when a thread fails. Default: this instance stops.
     pub fn set_uncaught_exception_handler(&self, handler: UncaughtExceptionHandler) {
-        *self.shared.uncaught.lock().unwrap_or_else(PoisonError::into_inner) = Some(handler);
+        *self.shared.uncaught.lock() = Some(handler);
     }
 
     /// Starts the threads, which join the group. Returns at once: see [`wait_until_running`](Self::wait_until_running).
@@ -111,7 +108,7 @@ impl KafkaStreams {
             let name = format!("{}-StreamThread-{}", shared.config.application_id, index + 1);
             let spawned = std::thread::Builder::new().name(name).spawn(move || thread.run());
             let spawned = spawned.map_err(|error| StreamsError::System(format!("no thread: {error}")))?;
-            threads.lock().unwrap_or_else(PoisonError::into_inner).push(spawned);
+            threads.lock().push(spawned);
         }
         Ok(())
     }
@@ -210,12 +207,12 @@ impl KafkaStreams {
         let was_created = shared.status.state() == State::Created;
         shared.status.become_state(State::PendingShutdown);
         shared.status.stop();
-        for thread in threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for thread in threads.lock().drain(..) {
             if thread.join().is_err() {
                 shared.status.fail(StreamsError::System("a stream thread panicked".into()));
             }
         }
-        shared.rocks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        shared.rocks.lock().take();
         if !shared.status.become_state(State::NotRunning) && !was_created {
             shared.status.become_state(State::Error);
         }

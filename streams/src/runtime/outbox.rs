@@ -1,10 +1,6 @@
 //! Where a worker's outputs become records of a broker.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use millstream_broker::{Admin, Error as BrokerError, Header, Headers, ProduceBatch, Producer, Record, TopicPartition, partition_for_key};
@@ -12,6 +8,7 @@ use millstream_topology::{
     Output, Target, TaskId,
     dataflow::{ClosedEpoch, DataflowId, EpochSink},
 };
+use parking_lot::Mutex;
 
 use super::{FailedRecord, ProductionExceptionHandler, ProductionExceptionHandlerResponse, StreamsError, now_ms};
 
@@ -85,13 +82,9 @@ impl Outbox {
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What has happened, or what failed; once.
     pub fn news(&self) -> Result<News, StreamsError> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         match inner.failed.take() {
             Some(error) => Err(error),
             None => Ok(News {
@@ -104,48 +97,48 @@ impl Outbox {
 
     /// Notes a failure that happened elsewhere.
     pub fn fail(&self, error: StreamsError) {
-        self.lock().fail(error);
+        self.0.lock().fail(error);
     }
 
     /// Waits until all that was sent is written, or its handler has decided that it need not be.
     pub fn flush(&self, deadline: Duration) -> Result<(), StreamsError> {
         let (producer, fates) = {
-            let inner = self.lock();
+            let inner = self.0.lock();
             (inner.options.producer.clone(), inner.fates.clone())
         };
         let outcome = producer.flush(deadline);
-        let lost = std::mem::take(&mut lock(&fates).lost);
+        let lost = std::mem::take(&mut fates.lock().lost);
         if lost.is_empty() {
             return Ok(outcome?);
         }
-        let inner = self.lock();
+        let inner = self.0.lock();
         lost.iter().try_for_each(|(batch, error)| batch.records.iter().try_for_each(|record| inner.decide(&batch.to, record, error)))
     }
 
     /// Begins a transaction if none is open.
     pub fn begin_transaction(&self) -> Result<(), StreamsError> {
-        Ok(self.lock().begin_transaction()?)
+        Ok(self.0.lock().begin_transaction()?)
     }
 
     pub fn is_in_transaction(&self) -> bool {
-        self.lock().in_transaction
+        self.0.lock().in_transaction
     }
 
     /// It is committed.
     pub fn transaction_ended(&self) {
-        self.lock().in_transaction = false;
+        self.0.lock().in_transaction = false;
     }
 
     /// From now on outputs are dropped. The answer is whether a transaction is to be aborted.
     pub fn abandon(&self) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.abandoned = true;
         std::mem::take(&mut inner.in_transaction)
     }
 
     /// Sends what waited for the commit.
     pub fn release(&self) -> Result<(), StreamsError> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         for batch in inner.held.take().unwrap_or_default() {
             inner.send(batch)?;
         }
@@ -154,31 +147,31 @@ impl Outbox {
 
     /// The next offset of a topic-partition, if something was sent there and acknowledged.
     pub fn acknowledged(&self, partition: &TopicPartition) -> Option<i64> {
-        let fates = self.lock().fates.clone();
-        lock(&fates).acknowledged.get(partition).copied()
+        let fates = self.0.lock().fates.clone();
+        fates.lock().acknowledged.get(partition).copied()
     }
 
     /// Up to where a partition was processed, of tasks that read several.
     pub fn consumed(&self, partition: &TopicPartition) -> Option<i64> {
-        self.lock().consumed.get(partition).copied()
+        self.0.lock().consumed.get(partition).copied()
     }
 
     /// Forgets how far a partition was processed.
     pub fn forget(&self, partition: &TopicPartition) {
-        self.lock().consumed.remove(partition);
+        self.0.lock().consumed.remove(partition);
     }
 }
 
 impl EpochSink for Outbox {
     fn outputs(&mut self, _: DataflowId, _: TaskId, outputs: Vec<Output>) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         if let Err(error) = inner.take(outputs) {
             inner.fail(error);
         }
     }
 
     fn closed(&mut self, epoch: ClosedEpoch) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.held = Some(vec![]);
         inner.closed = Some(epoch);
         (inner.options.wake)();
@@ -186,18 +179,18 @@ impl EpochSink for Outbox {
 
     fn failed(&mut self, _: DataflowId, task: Option<TaskId>, error: millstream_topology::Error) {
         tracing::error!(task = task.map(|task| task.to_string()), %error, "task failed");
-        self.lock().fail(error.into());
+        self.0.lock().fail(error.into());
     }
 
     fn worked(&mut self, _: DataflowId, commit_requested: bool) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.worked = true;
         inner.commit_requested |= commit_requested;
         (inner.options.wake)();
     }
 
     fn consumed(&mut self, _: DataflowId, task: TaskId, topic: Arc<str>, offset: i64) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.consumed.insert(TopicPartition { topic, partition: task.partition }, offset);
         (inner.options.wake)();
     }
@@ -257,8 +250,8 @@ impl Inner {
         let sent = Arc::new(batch.clone());
         let (fates, noted) = (self.fates.clone(), sent.clone());
         let note = move |outcome: Result<i64, BrokerError>| match outcome {
-            Ok(first) => drop(lock(&fates).acknowledged.insert(noted.to.clone(), first + noted.records.len() as i64)),
-            Err(error) => lock(&fates).lost.push((noted, error)),
+            Ok(first) => drop(fates.lock().acknowledged.insert(noted.to.clone(), first + noted.records.len() as i64)),
+            Err(error) => fates.lock().lost.push((noted, error)),
         };
         let outcome = self.options.producer.send(batch, Some(Box::new(note)));
         match (outcome, &sent.records[..]) {
@@ -331,8 +324,4 @@ impl Inner {
             }
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

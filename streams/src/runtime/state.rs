@@ -2,13 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
 use millstream_broker::Waker;
+use parking_lot::{Condvar, Mutex};
 
 use super::StreamsError;
 
@@ -87,20 +88,16 @@ impl Status {
         Self { current: Mutex::new(current), changed: Condvar::new(), listener: Mutex::default(), stop: AtomicBool::new(false) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn set_listener(&self, listener: StateListener) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+        *self.listener.lock() = Some(listener);
     }
 
     pub fn state(&self) -> State {
-        self.lock().state
+        self.current.lock().state
     }
 
     pub fn error(&self) -> Option<StreamsError> {
-        self.lock().error.clone()
+        self.current.lock().error.clone()
     }
 
     /// Whether the threads are to end.
@@ -110,7 +107,7 @@ impl Status {
 
     /// Begins with so many threads. `false`: it was started before.
     pub fn start(&self, threads: usize) -> bool {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if current.state != State::Created {
             return false;
         }
@@ -122,20 +119,20 @@ impl Status {
 
     /// What wakes a thread that is to end.
     pub fn set_waker(&self, thread: usize, waker: Arc<dyn Waker>) {
-        self.lock().wakers[thread] = Some(waker.clone());
+        self.current.lock().wakers[thread] = Some(waker.clone());
         if self.is_stopping() {
             waker.wake();
         }
     }
 
     pub fn thread_rebalances(&self, thread: usize) {
-        self.lock().threads[thread] = ThreadState::Rebalancing;
+        self.current.lock().threads[thread] = ThreadState::Rebalancing;
         self.become_state(State::Rebalancing);
     }
 
     /// The application runs when all of its threads do.
     pub fn thread_runs(&self, thread: usize) {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         current.threads[thread] = ThreadState::Running;
         let all = !current.threads.contains(&ThreadState::Rebalancing);
         drop(current);
@@ -146,7 +143,7 @@ impl Status {
 
     /// The last thread that ends after a failure makes it one of the application.
     pub fn thread_ends(&self, thread: usize) {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         current.threads[thread] = ThreadState::Dead;
         current.wakers[thread] = None;
         let all = current.threads.iter().all(|state| *state == ThreadState::Dead);
@@ -158,7 +155,7 @@ impl Status {
 
     /// Stops everything because of an error.
     pub fn fail(&self, error: StreamsError) {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if !matches!(current.state, State::PendingShutdown | State::NotRunning) {
             tracing::error!(%error, "application failed");
         }
@@ -171,15 +168,15 @@ impl Status {
     /// Tells the threads to end.
     pub fn stop(&self) {
         self.stop.store(true, SeqCst);
-        self.lock().wakers.iter().flatten().for_each(|waker| waker.wake());
+        self.current.lock().wakers.iter().flatten().for_each(|waker| waker.wake());
     }
 
     /// `false`: it cannot become that from what it is.
     pub fn become_state(&self, next: State) -> bool {
         // Held over the change and the call, so that a listener hears of changes in their order.
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = self.listener.lock();
         let old = {
-            let mut current = self.lock();
+            let mut current = self.current.lock();
             if !current.state.may_become(next) {
                 return false;
             }
@@ -195,13 +192,13 @@ impl Status {
     /// Waits until it is one of these, or has ended.
     pub fn wait_for(&self, wanted: impl Fn(State) -> bool, what: &'static str, deadline: Duration) -> Result<State, StreamsError> {
         let until = Instant::now() + deadline;
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         loop {
             if wanted(current.state) || current.state.has_ended() {
                 return Ok(current.state);
             }
             let left = until.checked_duration_since(Instant::now()).ok_or(StreamsError::Timeout(what))?;
-            current = self.changed.wait_timeout(current, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut current, left);
         }
     }
 }

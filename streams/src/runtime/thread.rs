@@ -1,12 +1,13 @@
 //! A stream thread: polls, feeds its worker, and commits what the worker has done; and begins anew when it may after a failure.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use millstream_broker::{Broker, Consumer, ConsumerOptions, Error as BrokerError, Isolation, Offsets, RebalanceListener, TopicPartition};
 use millstream_topology::{Topology, store::bytes::RocksState};
+use parking_lot::Mutex;
 
 use super::{
     StreamThreadExceptionResponse, StreamsConfig, StreamsError, UncaughtExceptionHandler,
@@ -38,11 +39,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn plan(&self) -> Arc<Plan> {
-        lock(&self.plan).clone()
+        self.plan.lock().clone()
     }
 
     pub fn rocks(&self) -> Option<Arc<RocksState>> {
-        lock(&self.rocks).clone()
+        self.rocks.lock().clone()
     }
 }
 
@@ -64,7 +65,7 @@ impl StreamThread {
                 Ok(End::OtherTopics) => continue,
                 Err(error) => error,
             };
-            let has_progressed = session.as_ref().is_some_and(|session| lock(&session.member).has_progressed);
+            let has_progressed = session.as_ref().is_some_and(|session| session.member.lock().has_progressed);
             if has_progressed || began.elapsed() > shared.config.task_timeout {
                 failing_since = None;
             }
@@ -79,7 +80,7 @@ impl StreamThread {
                     tracing::warn!(thread = index, %error, "thread begins anew at what is committed");
                     StreamThreadExceptionResponse::ReplaceThread
                 }
-                _ => lock(&shared.uncaught).clone().map_or_else(Default::default, |handler| handler(&error)),
+                _ => shared.uncaught.lock().clone().map_or_else(Default::default, |handler| handler(&error)),
             };
             match response {
                 StreamThreadExceptionResponse::ReplaceThread => {
@@ -92,7 +93,7 @@ impl StreamThread {
                 StreamThreadExceptionResponse::ShutdownClient => {}
                 StreamThreadExceptionResponse::ShutdownApplication => {
                     if let Some(session) = &mut session {
-                        lock(&session.member).request_shutdown(&mut *session.consumer);
+                        session.member.lock().request_shutdown(&mut *session.consumer);
                     }
                 }
             }
@@ -145,7 +146,7 @@ impl Session {
             }
         }
         let Self { member, consumer, .. } = self;
-        lock(member).commit_now(&mut |offsets| consumer.commit(offsets, COMMIT_DEADLINE))?;
+        member.lock().commit_now(&mut |offsets| consumer.commit(offsets, COMMIT_DEADLINE))?;
         self.consumer.unsubscribe()?;
         Ok(end)
     }
@@ -157,7 +158,7 @@ impl Session {
         if shared.topology.patterns().is_empty() {
             return Ok(false);
         }
-        let plan = lock(member).plan.clone();
+        let plan = member.lock().plan.clone();
         if !Arc::ptr_eq(&plan, &shared.plan()) {
             return Ok(true);
         }
@@ -168,13 +169,13 @@ impl Session {
         let stale = plan.is_stale(&shared.topology, &*shared.broker)?;
         if stale {
             let plan = Plan::make(&shared.topology, &shared.config, &*shared.broker)?;
-            *lock(&shared.plan) = Arc::new(plan);
+            *shared.plan.lock() = Arc::new(plan);
         }
         Ok(stale)
     }
 
     fn subscribe(&mut self) -> Result<(), StreamsError> {
-        let plan = lock(&self.member).plan.clone();
+        let plan = self.member.lock().plan.clone();
         if plan.subscription.is_empty() {
             self.shared.status.thread_runs(self.index);
             return Ok(());
@@ -186,7 +187,7 @@ impl Session {
     /// `true`: the topics are others by now.
     fn turn(&mut self) -> Result<bool, StreamsError> {
         let deadline = {
-            let member = lock(&self.member);
+            let member = self.member.lock();
             let idle = member.lanes.deadline(self.shared.config.max_task_idle_ms);
             match member.restorer.is_idle() {
                 true => [member.due(), idle].into_iter().flatten().fold(POLL, Duration::min),
@@ -195,12 +196,12 @@ impl Session {
             }
         };
         let batches = self.consumer.poll(deadline)?;
-        let was_assigned = lock(&self.member).assigned.is_some();
+        let was_assigned = self.member.lock().assigned.is_some();
         if self.has_other_topics(was_assigned)? {
             return Ok(true);
         }
         let Self { member, consumer, shared, index, rebalances, .. } = self;
-        let mut member = lock(member);
+        let mut member = member.lock();
         if let Some(assigned) = member.assigned.take() {
             shared.status.thread_rebalances(*index);
             member.take_over(&assigned, &batches, &mut **consumer)?;
@@ -228,13 +229,13 @@ struct Listener(Weak<Mutex<Member>>);
 impl RebalanceListener for Listener {
     fn assigned(&mut self, partitions: &[TopicPartition]) {
         if let Some(member) = self.0.upgrade() {
-            lock(&member).assigned.get_or_insert_default().extend_from_slice(partitions);
+            member.lock().assigned.get_or_insert_default().extend_from_slice(partitions);
         }
     }
 
     fn revoked(&mut self, partitions: &[TopicPartition], commit: &mut dyn FnMut(&Offsets) -> Result<(), BrokerError>) {
         let Some(member) = self.0.upgrade() else { return };
-        let mut member = lock(&member);
+        let mut member = member.lock();
         let (shared, thread) = (member.shared.clone(), member.thread);
         if !shared.status.is_stopping() {
             shared.status.thread_rebalances(thread);
@@ -244,8 +245,4 @@ impl RebalanceListener for Listener {
             member.outbox.fail(error);
         }
     }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

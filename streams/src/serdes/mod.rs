@@ -11,18 +11,7 @@ pub use proto::Proto;
 /// A type whose only field is a key or value, and whose name says how that is written.
 macro_rules! newtype {
     ($name:ident) => {
-        impl<T: Clone + 'static> millstream_topology::Data for $name<T> {
-            type Present = Self;
-            fn present(&self) -> Option<&Self> {
-                Some(self)
-            }
-            fn into_present(self) -> Option<Self> {
-                Some(self)
-            }
-            fn from_present(present: Option<Self>) -> Option<Self> {
-                present
-            }
-        }
+        millstream_topology::data!(impl[T: Clone + 'static] $name<T>);
         impl<T> std::ops::Deref for $name<T> {
             type Target = T;
             fn deref(&self) -> &T {

@@ -5,7 +5,7 @@ mod map;
 
 use std::sync::Arc;
 
-pub use fold::{Aggregator, Merger, Reducer, aggregator, merger, reducer};
+pub use fold::{aggregator, merger, reducer};
 pub use map::{Joiner, Mapper, Predicate, Splitter, joiner, mapper, predicate, splitter};
 
 use crate::value::{Type, Value};

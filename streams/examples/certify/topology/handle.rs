@@ -138,13 +138,6 @@ impl Handle {
             _ => Err(Bad("a handle is not a stream of plain keys".into())),
         }
     }
-
-    pub fn table(&self) -> Result<&KTable<Value, Value>, Bad> {
-        match &self.object {
-            Object::Table(table) => Ok(table),
-            _ => Err(Bad("a handle is not a table of plain keys".into())),
-        }
-    }
 }
 
 /// A value as functions see it.

@@ -1,7 +1,7 @@
 //! What the two sides of a foreign-key join tell each other, in Kafka Streams' own format (KIP-213, KIP-775).
 
 use bytes::{Buf, BufMut, Bytes};
-use millstream_topology::{Data, Serde, SerdeError, SerdeRef};
+use millstream_topology::{Serde, SerdeError, SerdeRef, data};
 
 /// What a left row asks of the right side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,24 +39,8 @@ pub(crate) struct Response<V> {
     pub partition: Option<i32>,
 }
 
-macro_rules! never_null {
-    ($type:ident) => {
-        impl<T: Clone + 'static> Data for $type<T> {
-            type Present = Self;
-            fn present(&self) -> Option<&Self> {
-                Some(self)
-            }
-            fn into_present(self) -> Option<Self> {
-                Some(self)
-            }
-            fn from_present(present: Option<Self>) -> Option<Self> {
-                present
-            }
-        }
-    };
-}
-never_null!(Subscription);
-never_null!(Response);
+data!(impl[T: Clone + 'static] Subscription<T>);
+data!(impl[T: Clone + 'static] Response<T>);
 
 const HASH_IS_NULL: u8 = 0x80;
 

@@ -3,12 +3,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use apache_avro::Schema;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use ureq::{Agent, Body, http::Response};
 
@@ -110,7 +111,7 @@ impl SchemaRegistry {
             #[serde(default)]
             schema_type: Option<String>,
         }
-        if let Some(schema) = lock(&self.schemas).get(&id) {
+        if let Some(schema) = self.schemas.lock().get(&id) {
             return Ok(schema);
         }
         let url = format!("{}/schemas/ids/{id}", self.url);
@@ -120,7 +121,7 @@ impl SchemaRegistry {
             return Err(bad(format!("it is {other}")));
         }
         let schema = Arc::new(Schema::parse_str(&found.schema).map_err(|error| bad(error.to_string()))?);
-        lock(&self.schemas).put(id, schema.clone());
+        self.schemas.lock().put(id, schema.clone());
         Ok(schema)
     }
 
@@ -130,13 +131,13 @@ impl SchemaRegistry {
             id: i32,
         }
         let key = (subject.to_string(), schema.to_string());
-        if let Some(id) = lock(&self.ids).get(&key) {
+        if let Some(id) = self.ids.lock().get(&key) {
             return Ok(id);
         }
         let body = serde_json::json!({ "schema": schema }).to_string();
         let request = |url: &str| self.authorized(self.agent.post(url)).header("content-type", CONTENT_TYPE).send(&body);
         let Registered { id } = self.ask(&format!("{}{path}", self.url), request)?;
-        lock(&self.ids).put(key, id);
+        self.ids.lock().put(key, id);
         Ok(id)
     }
 
@@ -183,10 +184,6 @@ fn escaped(subject: &str) -> String {
         _ => format!("%{byte:02X}"),
     };
     subject.bytes().map(byte).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was asked last, up to a bound.
