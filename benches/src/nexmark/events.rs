@@ -47,7 +47,7 @@ plain! {
 
 /// Anything that happens. All is in one topic, under the id of its person or its auction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // the three kinds say it all
 pub enum Event {
     Person(Person),
     Auction(Auction),

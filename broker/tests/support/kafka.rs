@@ -2,7 +2,7 @@
 //!
 //! Other crates take it in with `#[path = "../../broker/tests/support/kafka.rs"] mod kafka;`. Needs Java 17 and Maven; Maven fetches the
 //! jars once, into `${MILLSTREAM_CACHE:-$HOME/.cache/millstream}`.
-#![allow(dead_code)]
+#![allow(dead_code)] // each test crate that takes it in uses its own part of it
 
 use std::{
     env,

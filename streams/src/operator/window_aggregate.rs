@@ -218,7 +218,7 @@ impl<K: Data<Present = K>, A: Data<Present = A>, F> Operator<K, A, F> {
         })
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // what one window of one record is made of
     fn add<V>(
         &self,
         context: &mut TaskContext,

@@ -1,5 +1,5 @@
 //! What tests of the runtime share: topics in and out, and waits with deadlines.
-#![allow(dead_code)]
+#![allow(dead_code)] // each test crate uses its own part of it
 
 use std::{
     collections::{BTreeMap, HashMap},
