@@ -11,7 +11,7 @@ struct Metadata {
     partition_time: Option<i64>,
     #[serde(rename = "p", default, skip_serializing_if = "HashMap::is_empty")]
     processors: HashMap<String, i64>,
-    /// When all instances of the application were asked to stop, in milliseconds since the epoch.
+    /// When all instances of the application were asked to stop, in microseconds since the epoch.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     shutdown: Option<i64>,
 }

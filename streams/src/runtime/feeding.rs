@@ -2,27 +2,93 @@
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use millstream_broker::{Consumer, Error as BrokerError, FetchedBatch, TopicPartition};
+use millstream_broker::{Consumer, Error as BrokerError, FetchedBatch, TopicPartition, Waker};
 use millstream_topology::{
-    TaskId,
-    dataflow::{Command, WorkerHandle},
+    RawRecord, TaskId,
+    dataflow::{Batch, Command, WorkerHandle},
 };
 
 use super::{
     StreamsError,
-    fetched::Fetched,
+    fetched::unpack,
     member::{DATAFLOW, Member, send},
 };
 
 /// How many batches wait for a worker that is behind, before the consumer is paused.
 const PENDING: usize = 64;
+/// How many records may be on their way to the worker before it gets no more: a commit and a question come after them.
+const IN_FLIGHT: usize = 2_000;
+/// For how many records a small batch counts, so that batches fit into the worker's channel, too.
+const LEAST_WEIGHT: usize = 8;
 /// How old what is known of the ends of partitions may be.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long one look may take.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How many records are on their way to the worker.
+pub(super) struct InFlight {
+    records: AtomicUsize,
+    /// Wakes the stream thread when there is room again.
+    waker: Arc<dyn Waker>,
+}
+
+impl InFlight {
+    pub fn new(waker: Arc<dyn Waker>) -> Arc<Self> {
+        Arc::new(Self { records: AtomicUsize::new(0), waker })
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.load(Relaxed) >= IN_FLIGHT
+    }
+}
+
+/// A batch that is in flight until the worker takes it.
+struct Counted {
+    batch: FetchedBatch,
+    weight: usize,
+    in_flight: Arc<InFlight>,
+}
+
+impl Counted {
+    fn new(batch: FetchedBatch, in_flight: &Arc<InFlight>) -> Self {
+        let weight = batch.records.len().max(LEAST_WEIGHT);
+        in_flight.records.fetch_add(weight, Relaxed);
+        Self { batch, weight, in_flight: in_flight.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let before = self.in_flight.records.fetch_sub(self.weight, Relaxed);
+        if before >= IN_FLIGHT / 2 && before - self.weight < IN_FLIGHT / 2 {
+            self.in_flight.waker.wake();
+        }
+    }
+}
+
+impl Batch for Counted {
+    fn partition(&self) -> i32 {
+        self.batch.from.partition
+    }
+
+    fn next_offset(&self) -> i64 {
+        self.batch.next_offset
+    }
+
+    fn unpack(mut self: Box<Self>, each: &mut dyn FnMut(i64, RawRecord)) {
+        let records = std::mem::take(&mut self.batch.records);
+        // So that the next batch is on its way while this one is processed.
+        drop(self);
+        unpack(records, each);
+    }
+}
 
 /// The partitions that a thread reads.
 #[derive(Default)]
@@ -150,12 +216,14 @@ impl Member {
         let max_idle = self.shared.config.max_task_idle_ms;
         self.lanes.look(consumer, max_idle, &self.handle)?;
         for _ in 0..self.pending.len() {
+            if self.in_flight.is_full() {
+                break;
+            }
             let Some(batch) = self.pending.pop_front() else { break };
             if self.plan.task_of(&batch.from).is_some_and(|task| self.restorer.is_restoring(task)) {
                 self.pending.push_back(batch);
-            } else if let Some(batch) = self.try_feed(batch)? {
-                self.pending.push_front(batch);
-                break;
+            } else {
+                self.feed_one(batch)?;
             }
         }
         if max_idle >= 0 {
@@ -169,22 +237,15 @@ impl Member {
         })
     }
 
-    fn try_feed(&mut self, batch: FetchedBatch) -> Result<Option<FetchedBatch>, StreamsError> {
-        let Some(lane) = self.lanes.lanes.get_mut(&batch.from) else { return Ok(None) };
-        let (task, next, topic) = (lane.task, batch.next_offset, batch.from.topic.clone());
+    fn feed_one(&mut self, batch: FetchedBatch) -> Result<(), StreamsError> {
+        let Some(lane) = self.lanes.lanes.get_mut(&batch.from) else { return Ok(()) };
         if lane.shared && self.shared.config.max_task_idle_ms > 0 {
             lane.idle_since = None;
             lane.set_behind(&batch.from, true, &self.handle)?;
         }
-        // The batch comes back untouched if the worker is behind, so a copy of its handles is sent: payloads are shared.
-        let command = Command::Feed(DATAFLOW, task, topic, Box::new(Fetched(batch.clone())));
-        match self.handle.try_send(command).map_err(|error| StreamsError::System(error.to_string()))? {
-            Some(_) => Ok(Some(batch)),
-            None => {
-                lane.fed = next;
-                self.dirty = true;
-                Ok(None)
-            }
-        }
+        lane.fed = batch.next_offset;
+        self.dirty = true;
+        let (task, topic) = (lane.task, batch.from.topic.clone());
+        send(&self.handle, Command::Feed(DATAFLOW, task, topic, Box::new(Counted::new(batch, &self.in_flight))))
     }
 }

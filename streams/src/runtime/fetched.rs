@@ -16,12 +16,17 @@ impl Batch for Fetched {
     }
 
     fn unpack(self: Box<Self>, each: &mut dyn FnMut(i64, RawRecord)) {
-        for StoredRecord { offset, record } in self.0.records {
-            let headers: Headers = match record.headers.is_empty() {
-                true => Headers::empty(),
-                false => record.headers.iter().map(|h| Header { name: h.name.clone(), value: h.value.clone() }).collect::<Vec<_>>().into(),
-            };
-            each(offset, RawRecord { key: record.key, value: record.value, timestamp: record.timestamp, headers });
-        }
+        unpack(self.0.records, each);
+    }
+}
+
+/// Hands out records with their offsets.
+pub(super) fn unpack(records: Vec<StoredRecord>, each: &mut dyn FnMut(i64, RawRecord)) {
+    for StoredRecord { offset, record } in records {
+        let headers: Headers = match record.headers.is_empty() {
+            true => Headers::empty(),
+            false => record.headers.iter().map(|h| Header { name: h.name.clone(), value: h.value.clone() }).collect::<Vec<_>>().into(),
+        };
+        each(offset, RawRecord { key: record.key, value: record.value, timestamp: record.timestamp, headers });
     }
 }

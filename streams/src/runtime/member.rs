@@ -21,9 +21,9 @@ use millstream_topology::{
 
 use super::{
     Outbox, StreamsError, commit,
-    feeding::Lanes,
+    feeding::{InFlight, Lanes},
     globals::{Copy, GlobalThread},
-    now_ms,
+    now_ms, now_us,
     outbox::OutboxOptions,
     restore::Restorer,
     thread::Shared,
@@ -60,6 +60,7 @@ pub(super) struct Member {
     pub pending: VecDeque<FetchedBatch>,
     pub tasks: BTreeSet<TaskId>,
     pub lanes: Lanes,
+    pub in_flight: Arc<InFlight>,
     pub progress: HashMap<TaskId, Progress>,
     /// An epoch is closing.
     pub closing: bool,
@@ -69,7 +70,8 @@ pub(super) struct Member {
     pub last_purge: Instant,
     /// Whether anything was committed.
     pub has_progressed: bool,
-    started_ms: i64,
+    /// A request to stop that is older was for those who were there before.
+    started_us: i64,
 }
 
 impl Member {
@@ -128,6 +130,7 @@ impl Member {
             pending: VecDeque::new(),
             tasks: BTreeSet::new(),
             lanes: Lanes::default(),
+            in_flight: InFlight::new(consumer.waker()),
             progress: HashMap::new(),
             closing: false,
             dirty: false,
@@ -135,7 +138,7 @@ impl Member {
             last_commit: Instant::now(),
             last_purge: Instant::now(),
             has_progressed: false,
-            started_ms: now_ms(),
+            started_us: now_us(),
         })
     }
 
@@ -154,7 +157,7 @@ impl Member {
             match committed.get(partition) {
                 Some(offset) => {
                     let shutdown = commit::read(progress, &partition.topic, &offset.metadata);
-                    if shutdown.is_some_and(|asked| asked >= self.started_ms) {
+                    if shutdown.is_some_and(|asked| asked >= self.started_us) {
                         return Err(StreamsError::ShutdownRequested);
                     }
                     progress.offsets.insert(partition.topic.clone(), offset.offset);
@@ -255,7 +258,7 @@ impl Member {
             let offset = committed.entry(partition.clone()).or_default();
             let mut progress = Progress::default();
             commit::read(&mut progress, &partition.topic, &offset.metadata);
-            offset.metadata = commit::write(&progress, &partition.topic, Some(now_ms()));
+            offset.metadata = commit::write(&progress, &partition.topic, Some(now_us()));
         }
         if committed.is_empty() {
             tracing::error!("the other instances cannot be asked to stop: this thread has no partitions");

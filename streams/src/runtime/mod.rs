@@ -50,3 +50,7 @@ pub use topics::Plan;
 fn now_ms() -> i64 {
     std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64)
 }
+
+fn now_us() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_micros() as i64)
+}

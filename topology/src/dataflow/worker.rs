@@ -127,17 +127,6 @@ impl WorkerHandle {
         outcome
     }
 
-    /// Sends a command unless the worker is behind; hands it back then.
-    pub fn try_send(&self, command: Command) -> Result<Option<Command>, WorkerStopped> {
-        let outcome = match self.commands.try_send(command) {
-            Ok(()) => Ok(None),
-            Err(TrySendError::Full(command)) => Ok(Some(command)),
-            Err(TrySendError::Disconnected(_)) => Err(WorkerStopped),
-        };
-        self.thread.unpark();
-        outcome
-    }
-
     /// Asks a task (`None`: the one that keeps the global stores) as soon as possible, before commands that wait. `false`: too many
     /// questions wait.
     pub fn ask(&self, dataflow: DataflowId, task: Option<TaskId>, question: Question) -> Result<bool, WorkerStopped> {
@@ -253,16 +242,25 @@ impl Loop {
                 self.ask(dataflow, task, question);
             }
             for _ in 0..COMMANDS_PER_STEP {
+                if self.is_closing() {
+                    break;
+                }
                 match self.commands.try_recv() {
                     Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return self.stop(),
                     Ok(command) => self.obey(command),
                     Err(TryRecvError::Empty) => break,
                 }
             }
-            let due = self.punctuate(self.now.get());
+            let due = if self.is_closing() { Duration::ZERO } else { self.punctuate(self.now.get()) };
             self.worker.step_or_park(Some(due));
             self.hand_over();
         }
+    }
+
+    /// Whether an epoch is closed and the sink does not have it yet. What happened now would get into that epoch's outputs without being in
+    /// its offsets.
+    fn is_closing(&self) -> bool {
+        matches!(self.closing, Some((_, false)))
     }
 
     fn obey(&mut self, command: Command) {
