@@ -19,8 +19,10 @@ pub struct Engine {
     task: Task,
     rocks: Option<(Arc<RocksState>, TempDir)>,
     read: Vec<Arc<str>>,
+    /// Whether it has repartition topics.
+    feeds_itself: bool,
     next_offset: i64,
-    written: Vec<Output>,
+    written: Vec<Vec<Output>>,
 }
 
 impl Engine {
@@ -38,7 +40,8 @@ impl Engine {
         let mut task = Task::new_whole(topology, &env)?;
         task.init()?;
         let read = task.topics().cloned().collect();
-        Ok(Self { task, rocks, read, next_offset: 0, written: vec![] })
+        let feeds_itself = topology.subtopologies().len() > 1;
+        Ok(Self { task, rocks, read, feeds_itself, next_offset: 0, written: vec![] })
     }
 
     /// Appends a record to a source topic.
@@ -71,20 +74,20 @@ impl Engine {
     }
 
     /// What was written since the last call, but for what was fed back.
-    pub fn take_written(&mut self) -> Vec<Output> {
+    pub fn take_written(&mut self) -> Vec<Vec<Output>> {
         std::mem::take(&mut self.written)
     }
 
     fn feed_back(&mut self) -> Result<bool, Error> {
-        let mut any = false;
-        for output in self.task.take_outputs() {
-            if self.read.contains(&output.topic) {
-                any = true;
-                self.push(&output.topic, output.record)?;
-            } else {
-                self.written.push(output);
-            }
+        let outputs = self.task.take_outputs();
+        if outputs.is_empty() || !self.feeds_itself {
+            self.written.push(outputs);
+            return Ok(false);
         }
+        let (back, written): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| self.read.contains(&output.topic));
+        self.written.push(written);
+        let any = !back.is_empty();
+        back.into_iter().try_for_each(|output| self.push(&output.topic, output.record))?;
         Ok(any)
     }
 }

@@ -73,15 +73,15 @@ pub struct RecordContext {
     pub timestamp: i64,
     /// Its headers.
     pub headers: Headers,
-    /// Its key and value as they were read: what a dead-letter topic gets.
-    pub raw: (Option<Bytes>, Option<Bytes>),
+    /// Its key and value as they were read, if a dead-letter topic or a handler could get them.
+    pub raw: Option<Rc<(Option<Bytes>, Option<Bytes>)>>,
 }
 
 impl RecordContext {
     /// The context of a punctuator.
     pub fn none(timestamp: i64) -> Self {
         let metadata = RecordMetadata { topic: None, partition: -1, offset: -1 };
-        Self { metadata, timestamp, headers: Headers::empty(), raw: (None, None) }
+        Self { metadata, timestamp, headers: Headers::empty(), raw: None }
     }
 }
 
@@ -129,6 +129,11 @@ impl TaskConfig {
 }
 
 impl TaskConfig {
+    /// Whether somebody could want to see a source record's bytes after it was read.
+    pub(crate) fn keeps_raw(&self) -> bool {
+        self.dead_letter_topic.is_some() || matches!(self.on_processing_error, OnError::Ask(_))
+    }
+
     /// The full name of a topic of the application's own.
     pub fn internal_topic(&self, topic: &str) -> Arc<str> {
         format!("{}-{topic}", self.application_id).into()

@@ -177,8 +177,8 @@ pub(crate) fn decide(on_error: &OnError, context: &mut TaskContext, node: &Arc<s
         metadata,
         timestamp: *timestamp,
         headers,
-        source_key: raw.0.as_ref(),
-        source_value: raw.1.as_ref(),
+        source_key: raw.as_ref().and_then(|raw| raw.0.as_ref()),
+        source_value: raw.as_ref().and_then(|raw| raw.1.as_ref()),
     };
     let configured = |response: Response| match context.config.dead_letter_topic.clone() {
         Some(topic) => response.dead_letter(failure.dead_letter(topic)),

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -141,7 +142,7 @@ struct Queue<K: Data, V: Data> {
 struct Head<K, V> {
     offset: i64,
     record: Record<K, V>,
-    raw: (Option<bytes::Bytes>, Option<bytes::Bytes>),
+    raw: Option<Rc<(Option<bytes::Bytes>, Option<bytes::Bytes>)>>,
 }
 
 fn read<T: Data>(serde: &dyn Serde<T::Present>, bytes: Option<&bytes::Bytes>, what: &str) -> Result<T, Error> {
@@ -185,7 +186,8 @@ impl<K: Data, V: Data> Queue<K, V> {
                 continue;
             }
             record.timestamp = timestamp;
-            self.head = Some(Head { offset, record, raw: (raw.key, raw.value) });
+            let raw = context.config.keeps_raw().then(|| Rc::new((raw.key, raw.value)));
+            self.head = Some(Head { offset, record, raw });
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ impl<K: Data, V: Data> Queue<K, V> {
     #[cold]
     fn unreadable(&self, context: &mut TaskContext, offset: i64, raw: RawRecord, error: Error) -> Result<(), Error> {
         let metadata = self.metadata(context, offset);
-        let record = RecordContext { metadata, timestamp: raw.timestamp, headers: raw.headers, raw: (raw.key, raw.value) };
+        let record = RecordContext { metadata, timestamp: raw.timestamp, headers: raw.headers, raw: Some(Rc::new((raw.key, raw.value))) };
         let previous = std::mem::replace(&mut context.record, record);
         let outcome = decide(&context.config.on_deserialization_error.clone(), context, &self.name, error);
         context.record = previous;

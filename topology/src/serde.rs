@@ -57,6 +57,10 @@ pub trait Serde<T>: Send + Sync {
     }
     /// The value of some bytes.
     fn deserialize(&self, bytes: &Bytes) -> Result<T, SerdeError>;
+    /// The same of bytes that belong to a store. Worth writing where a value shares nothing with its bytes.
+    fn deserialize_slice(&self, bytes: &[u8]) -> Result<T, SerdeError> {
+        self.deserialize(&Bytes::copy_from_slice(bytes))
+    }
     /// The bytes by whose hash a record with this key is partitioned; `None`: by all of the key's. A key in a window goes where it goes
     /// without one.
     fn partition_key(&self, _: &T) -> Result<Option<Bytes>, SerdeError> {
@@ -108,6 +112,9 @@ impl Serde<String> for Text {
         Ok(())
     }
     fn deserialize(&self, bytes: &Bytes) -> Result<String, SerdeError> {
+        self.deserialize_slice(bytes)
+    }
+    fn deserialize_slice(&self, bytes: &[u8]) -> Result<String, SerdeError> {
         std::str::from_utf8(bytes).map(String::from).map_err(|error| {
             let at = error.valid_up_to();
             SerdeError::of::<String>(format!("byte {:#04x} at {at} of {} is not UTF-8", bytes[at], bytes.len()))
@@ -143,6 +150,9 @@ impl Serde<Vec<u8>> for Raw {
         Ok(())
     }
     fn deserialize(&self, bytes: &Bytes) -> Result<Vec<u8>, SerdeError> {
+        Ok(bytes.to_vec())
+    }
+    fn deserialize_slice(&self, bytes: &[u8]) -> Result<Vec<u8>, SerdeError> {
         Ok(bytes.to_vec())
     }
 }
@@ -214,8 +224,11 @@ macro_rules! big_endian {
                 Ok(())
             }
             fn deserialize(&self, bytes: &Bytes) -> Result<$number, SerdeError> {
+                self.deserialize_slice(bytes)
+            }
+            fn deserialize_slice(&self, bytes: &[u8]) -> Result<$number, SerdeError> {
                 let size = size_of::<$number>();
-                let array = bytes.as_ref().try_into().map_err(|_| SerdeError::of::<$number>(format!("{} bytes where {size} are expected", bytes.len())))?;
+                let array = bytes.try_into().map_err(|_| SerdeError::of::<$number>(format!("{} bytes where {size} are expected", bytes.len())))?;
                 Ok(<$number>::from_be_bytes(array))
             }
         }

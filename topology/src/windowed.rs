@@ -78,9 +78,14 @@ impl<K> Serde<Windowed<K>> for TimeWindowedSerde<K> {
     fn serialize(&self, key: &Windowed<K>) -> Result<Bytes, SerdeError> {
         Ok(with_times(&self.inner.serialize(&key.key)?, &[key.window.start]))
     }
+    fn serialize_into(&self, key: &Windowed<K>, bytes: &mut Vec<u8>) -> Result<(), SerdeError> {
+        self.inner.serialize_into(&key.key, bytes)?;
+        bytes.put_i64(key.window.start);
+        Ok(())
+    }
     fn deserialize(&self, bytes: &Bytes) -> Result<Windowed<K>, SerdeError> {
         let (key, [start]) = split_times(bytes)?;
-        Ok(Windowed { key: self.inner.deserialize(&key)?, window: window_of_size(start, self.size_ms) })
+        Ok(Windowed { key: self.inner.deserialize(&bytes.slice_ref(key))?, window: window_of_size(start, self.size_ms) })
     }
     fn partition_key(&self, key: &Windowed<K>) -> Result<Option<Bytes>, SerdeError> {
         self.inner.serialize(&key.key).map(Some)
@@ -111,9 +116,15 @@ impl<K> Serde<Windowed<K>> for SessionWindowedSerde<K> {
     fn serialize(&self, key: &Windowed<K>) -> Result<Bytes, SerdeError> {
         Ok(with_times(&self.inner.serialize(&key.key)?, &[key.window.end, key.window.start]))
     }
+    fn serialize_into(&self, key: &Windowed<K>, bytes: &mut Vec<u8>) -> Result<(), SerdeError> {
+        self.inner.serialize_into(&key.key, bytes)?;
+        bytes.put_i64(key.window.end);
+        bytes.put_i64(key.window.start);
+        Ok(())
+    }
     fn deserialize(&self, bytes: &Bytes) -> Result<Windowed<K>, SerdeError> {
         let (key, [end, start]) = split_times(bytes)?;
-        Ok(Windowed::new(self.inner.deserialize(&key)?, start, end))
+        Ok(Windowed::new(self.inner.deserialize(&bytes.slice_ref(key))?, start, end))
     }
     fn partition_key(&self, key: &Windowed<K>) -> Result<Option<Bytes>, SerdeError> {
         self.inner.serialize(&key.key).map(Some)
@@ -140,7 +151,7 @@ fn with_times(key: &[u8], times: &[i64]) -> Bytes {
     bytes.freeze()
 }
 
-fn split_times<const N: usize>(bytes: &Bytes) -> Result<(Bytes, [i64; N]), SerdeError> {
+fn split_times<const N: usize>(bytes: &[u8]) -> Result<(&[u8], [i64; N]), SerdeError> {
     let at =
         bytes.len().checked_sub(8 * N).ok_or_else(|| SerdeError(format!("{} bytes are too few for a key in a window", bytes.len())))?;
     let (mut times, mut rest) = ([0; N], &bytes[at..]);
@@ -149,7 +160,7 @@ fn split_times<const N: usize>(bytes: &Bytes) -> Result<(Bytes, [i64; N]), Serde
             (*time, rest) = (i64::from_be_bytes(*first), more);
         }
     }
-    Ok((bytes.slice(..at), times))
+    Ok((&bytes[..at], times))
 }
 
 impl Window {

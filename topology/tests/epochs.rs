@@ -50,7 +50,9 @@ impl Batch for Records {
     }
     fn unpack(self: Box<Self>, each: &mut dyn FnMut(i64, RawRecord)) {
         let Self(first, count, gate) = *self;
-        gate.map(|gate| gate.recv_timeout(SOON).unwrap());
+        if let Some(gate) = gate {
+            gate.recv_timeout(SOON).unwrap();
+        }
         (first..).take(count).for_each(|offset| each(offset, RawRecord { value: Some(vec![0; 8].into()), ..RawRecord::default() }));
     }
 }

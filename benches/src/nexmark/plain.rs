@@ -70,8 +70,17 @@ impl<T: Plain> Serde<T> for PlainSerde<T> {
         Ok(bytes.into())
     }
 
+    fn serialize_into(&self, value: &T, bytes: &mut Vec<u8>) -> Result<(), SerdeError> {
+        value.write(bytes);
+        Ok(())
+    }
+
     fn deserialize(&self, bytes: &Bytes) -> Result<T, SerdeError> {
-        let mut rest = &bytes[..];
+        self.deserialize_slice(bytes)
+    }
+
+    fn deserialize_slice(&self, bytes: &[u8]) -> Result<T, SerdeError> {
+        let mut rest = bytes;
         let value = T::read(&mut rest).filter(|_| rest.is_empty());
         value.ok_or_else(|| SerdeError(format!("{} bytes are not a {}", bytes.len(), std::any::type_name::<T>())))
     }

@@ -48,7 +48,10 @@ impl SmallRun {
         for _ in 0..3 {
             engine.commit().unwrap();
         }
-        Self { events: (0..EVENTS).map(|number| GENERATOR.event(number)).collect(), outputs: engine.take_written() }
+        Self {
+            events: (0..EVENTS).map(|number| GENERATOR.event(number)).collect(),
+            outputs: engine.take_written().into_iter().flatten().collect(),
+        }
     }
 
     pub fn events(&self) -> &[Event] {

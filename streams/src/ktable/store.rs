@@ -272,9 +272,9 @@ impl<K: Data, V: Data> Store<K, V> {
     pub fn forward_on_flush(&self, children: &Children<K, Change<V>>, send_old: bool) {
         let Self::Timestamped(store) = self else { return };
         let (children, handle) = (children.clone(), store.clone());
-        let listener = move |context: &mut TaskContext, key: &bytes::Bytes, new: Option<bytes::Bytes>, old: Option<bytes::Bytes>| {
-            let new = new.map(|row| handle.read(&row)).transpose()?;
-            let old = old.map(|row| handle.read(&row)).transpose()?;
+        let listener = move |context: &mut TaskContext, key: &[u8], new: Option<&[u8]>, old: Option<&[u8]>| {
+            let new = new.map(|row| handle.read(row)).transpose()?;
+            let old = old.map(|row| handle.read(row)).transpose()?;
             let timestamp = new.as_ref().map_or(context.record.timestamp, |row| row.timestamp);
             let change = Change::new(new.map(|row| row.value), old.map(|row| row.value));
             let record = Record { key: handle.read_key(key)?, value: change, timestamp, headers: context.record.headers.copied() };

@@ -47,6 +47,9 @@ impl<T: Serialize + DeserializeOwned> Serde<T> for JsonSerde<T> {
         serde_json::to_vec(value).map(Bytes::from).map_err(|error| SerdeError(format!("{} to JSON: {error}", std::any::type_name::<T>())))
     }
     fn deserialize(&self, bytes: &Bytes) -> Result<T, SerdeError> {
+        self.deserialize_slice(bytes)
+    }
+    fn deserialize_slice(&self, bytes: &[u8]) -> Result<T, SerdeError> {
         serde_json::from_slice(bytes).map_err(|error| SerdeError(format!("{} from JSON: {error}", std::any::type_name::<T>())))
     }
 }
@@ -56,7 +59,10 @@ impl<T: Serialize + DeserializeOwned> Serde<Json<T>> for JsonSerde<T> {
         Serde::<T>::serialize(self, &value.0)
     }
     fn deserialize(&self, bytes: &Bytes) -> Result<Json<T>, SerdeError> {
-        Serde::<T>::deserialize(self, bytes).map(Json)
+        self.deserialize_slice(bytes)
+    }
+    fn deserialize_slice(&self, bytes: &[u8]) -> Result<Json<T>, SerdeError> {
+        Serde::<T>::deserialize_slice(self, bytes).map(Json)
     }
 }
 

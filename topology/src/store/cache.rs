@@ -11,11 +11,11 @@ use crate::{
 };
 
 /// Called for every entry that leaves the cache: key, new value, old value.
-pub type FlushListener = Box<dyn FnMut(&mut TaskContext, &Bytes, Option<Bytes>, Option<Bytes>) -> Result<(), Error>>;
+pub type FlushListener = Box<dyn FnMut(&mut TaskContext, &[u8], Option<&[u8]>, Option<&[u8]>) -> Result<(), Error>>;
 
 /// An entry that has not been written yet.
 pub(crate) struct Entry {
-    pub value: Option<Bytes>,
+    pub value: Option<Vec<u8>>,
     pub context: RecordContext,
     key: Bytes,
     before: usize,
@@ -46,13 +46,20 @@ impl Cache {
         self.places.get(key).map(|&slot| &self.slots[slot])
     }
 
-    pub fn put(&mut self, key: &[u8], value: Option<Bytes>, context: RecordContext) {
-        self.bytes += size(key, &value);
+    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>, context: &RecordContext) {
+        self.bytes += size(key, value);
         match self.places.get(key) {
             Some(&slot) => {
                 let entry = &mut self.slots[slot];
-                self.bytes -= size(key, &entry.value);
-                (entry.value, entry.context) = (value, context);
+                self.bytes -= size(key, entry.value.as_deref());
+                match (&mut entry.value, value) {
+                    (Some(old), Some(new)) => {
+                        old.clear();
+                        old.extend_from_slice(new);
+                    }
+                    (old, new) => *old = new.map(<[u8]>::to_vec),
+                }
+                entry.context.clone_from(context);
                 if slot != self.last {
                     self.unlink(slot);
                     self.append(slot);
@@ -61,18 +68,18 @@ impl Cache {
             None => {
                 let (slot, key) = (self.slots.len(), Bytes::copy_from_slice(key));
                 self.places.insert(key.clone(), slot);
-                self.slots.push(Entry { value, context, key, before: NONE, after: NONE });
+                self.slots.push(Entry { value: value.map(<[u8]>::to_vec), context: context.clone(), key, before: NONE, after: NONE });
                 self.append(slot);
             }
         }
     }
 
-    pub fn pop(&mut self) -> Option<(Bytes, Option<Bytes>, RecordContext)> {
+    pub fn pop(&mut self) -> Option<(Bytes, Option<Vec<u8>>, RecordContext)> {
         let slot = self.first;
         let entry = self.slots.get_mut(slot)?;
         let (key, value) = (std::mem::take(&mut entry.key), entry.value.take());
         let context = std::mem::replace(&mut entry.context, RecordContext::none(-1));
-        self.bytes -= size(&key, &value);
+        self.bytes -= size(&key, value.as_deref());
         self.unlink(slot);
         self.places.remove(&key);
         if self.first == NONE {
@@ -114,7 +121,7 @@ impl Cache {
 }
 
 /// What Kafka Streams counts for an entry: the bytes and its own bookkeeping.
-fn size(key: &[u8], value: &Option<Bytes>) -> usize {
+fn size(key: &[u8], value: Option<&[u8]>) -> usize {
     const OVERHEAD: usize = 80;
-    key.len() + value.as_ref().map_or(0, Bytes::len) + OVERHEAD
+    key.len() + value.map_or(0, <[u8]>::len) + OVERHEAD
 }

@@ -85,7 +85,7 @@ impl<K: Data, V: Data> JoinBuffer<K, V> {
         place.put_slice(&key);
         place.put_u32(core.number);
         let place = place.freeze();
-        let record = RecordContext { raw: (None, None), headers: context.record.headers.copied(), ..context.record.clone() };
+        let record = RecordContext { raw: None, headers: context.record.headers.copied(), ..context.record.clone() };
         let record = Buffered { prior: None, old: None, new: Some(self.value.serialize(value)?), record };
         if self.changelog.is_on() {
             self.changelog.log(context, place.clone(), Some(record.to_bytes(0)), NO_TIMESTAMP, Headers::empty());

@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::{
     AnyStore, StoreDef, StoreEnv, StoreMaker, StoreType,
+    buffer::Buffer,
     bytes::{KeyValueBytes, RocksHandle},
     cache::{Cache, FlushListener},
     changelog::Changelog,
-    key_buffer::KeyBuffer,
-    row::{RowFormat, row_of, timestamp_of},
+    row::{RowFormat, row_into, split_row},
 };
 use crate::{
     Data, DefaultSerde, Serde, SerdeRef,
@@ -29,7 +29,8 @@ struct Core {
     format: RowFormat,
     global: bool,
     listener: RefCell<Option<(FlushListener, bool)>>,
-    key: KeyBuffer,
+    key: Buffer,
+    row: Buffer,
 }
 
 impl Core {
@@ -43,39 +44,52 @@ impl Core {
             format,
             global: env.global,
             listener: RefCell::default(),
-            key: KeyBuffer::default(),
+            key: Buffer::default(),
+            row: Buffer::default(),
         }
     }
 
-    fn get_as<K>(&self, serde: &dyn Serde<K>, key: &K) -> Result<Option<Bytes>, Error> {
-        self.key.with(serde, key, |key| self.get(key))
+    /// What `read` makes of the row of a key.
+    fn read<K, R>(&self, serde: &dyn Serde<K>, key: &K, read: impl FnOnce(Option<&[u8]>) -> Result<R, Error>) -> Result<R, Error> {
+        self.key.with_key(serde, key, |key| {
+            if let Some(cache) = &self.cache
+                && let Some(entry) = cache.borrow().get(key)
+            {
+                return read(entry.value.as_deref());
+            }
+            self.bytes.borrow().with(key, read)?
+        })
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        if let Some(cache) = &self.cache
-            && let Some(entry) = cache.borrow().get(key)
-        {
-            return Ok(entry.value.clone());
-        }
-        Ok(self.bytes.borrow().get(key)?)
+    fn put<K>(
+        &self,
+        context: &mut TaskContext,
+        serde: &dyn Serde<K>,
+        key: &K,
+        row: Option<impl FnOnce(&mut Vec<u8>) -> Result<(), Error>>,
+    ) -> Result<(), Error> {
+        self.key.with_key(serde, key, |key| match row {
+            Some(row) => self.row.with(row, |row| self.put_bytes(context, key, Some(row))),
+            None => self.put_bytes(context, key, None),
+        })
     }
 
-    fn put<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, value: Option<Bytes>) -> Result<(), Error> {
-        let Some(cache) = &self.cache else { return self.write(context, serde.serialize(key)?, value) };
-        let full = self.key.with(serde, key, |key| {
+    fn put_bytes(&self, context: &mut TaskContext, key: &[u8], row: Option<&[u8]>) -> Result<(), Error> {
+        let Some(cache) = &self.cache else { return self.write(context, key, row) };
+        let is_full = {
             let mut cache = cache.borrow_mut();
-            cache.put(key, value, context.record.clone());
-            Ok(cache.bytes() > self.cache_limit)
-        })?;
-        if full { self.flush(context) } else { Ok(()) }
+            cache.put(key, row, &context.record);
+            cache.bytes() > self.cache_limit
+        };
+        if is_full { self.flush(context) } else { Ok(()) }
     }
 
     /// Writes below the cache, and to the changelog.
-    fn write(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>) -> Result<(), Error> {
-        let parts = value.as_ref().map(|row| self.format.parts(row)).transpose()?;
-        let forgotten = self.bytes.borrow_mut().put(key.clone(), value);
+    fn write(&self, context: &mut TaskContext, key: &[u8], row: Option<&[u8]>) -> Result<(), Error> {
+        let parts = row.map(|row| self.format.parts(row)).transpose()?;
+        let forgotten = self.bytes.borrow_mut().put_copies(key, row);
         let timestamp = parts.as_ref().and_then(|parts| parts.timestamp).unwrap_or(context.record.timestamp);
-        self.changelog.log(context, key, parts.map(|parts| parts.value), timestamp, Headers::empty());
+        self.changelog.log_copies(context, key, parts.map(|parts| parts.value), timestamp, Headers::empty());
         if let Some(forgotten) = forgotten {
             self.changelog.log(context, forgotten, None, context.record.timestamp, Headers::empty());
         }
@@ -86,6 +100,7 @@ impl Core {
         let Some(cache) = &self.cache else { return Ok(()) };
         loop {
             let Some((key, value, written_by)) = cache.borrow_mut().pop() else { return Ok(()) };
+            let value = value.as_deref();
             let mut listener = self.listener.borrow_mut().take();
             let send_old = listener.as_ref().is_some_and(|(_, send_old)| *send_old);
             let old = match listener.is_some() && (value.is_none() || send_old) {
@@ -95,9 +110,9 @@ impl Core {
             let current = std::mem::replace(&mut context.record, written_by);
             let mut outcome = Ok(());
             if listener.is_none() || value.is_some() || old.is_some() {
-                outcome = self.write(context, key.clone(), value.clone());
+                outcome = self.write(context, &key, value);
                 if let (Ok(()), Some((listener, _))) = (&outcome, &mut listener) {
-                    outcome = listener(context, &key, value, old.filter(|_| send_old));
+                    outcome = listener(context, &key, value, old.as_deref().filter(|_| send_old));
                 }
             }
             *self.listener.borrow_mut() = listener;
@@ -117,7 +132,7 @@ impl Core {
         for (key, entry) in cache.borrow().range(from, to) {
             // Past the last row that was read, the cache alone does not know what comes next.
             if edge.as_ref().is_none_or(|edge| if reverse { key >= edge } else { key <= edge }) {
-                merged.insert(key.clone(), entry.value.clone());
+                merged.insert(key.clone(), entry.value.as_deref().map(Bytes::copy_from_slice));
             }
         }
         let rows = merged.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -334,13 +349,12 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
 
     /// The value of a key.
     pub fn get(&self, key: &K) -> Result<Option<V>, Error> {
-        let value = self.core.get_as(&*self.key, key)?;
-        Ok(value.map(|value| self.value.deserialize(&value)).transpose()?)
+        self.core.read(&*self.key, key, |value| Ok(value.map(|value| self.value.deserialize_slice(value)).transpose()?))
     }
 
     /// Sets or deletes the value of a key.
     pub fn put(&self, context: &mut TaskContext, key: &K, value: Option<&V>) -> Result<(), Error> {
-        let value = value.map(|value| self.value.serialize(value)).transpose()?;
+        let value = value.map(|value| |row: &mut Vec<u8>| Ok(self.value.serialize_into(value, row)?));
         self.core.put(context, &*self.key, key, value)
     }
 
@@ -387,23 +401,24 @@ impl<K: Data, V: Data> TimestampedKeyValueStore<K, V> {
 
     /// The row of a key.
     pub fn get(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>, Error> {
-        self.core.get_as(&*self.key, key)?.map(|row| self.read(&row)).transpose()
+        self.core.read(&*self.key, key, |row| row.map(|row| self.read(row)).transpose())
     }
 
     /// Sets the row of a key, or deletes it.
     pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64)>) -> Result<(), Error> {
-        let row = row.map(|(value, timestamp)| row_of(&*self.value, value, timestamp)).transpose()?;
+        let row = row.map(|(value, timestamp)| move |row: &mut Vec<u8>| row_into(row, &*self.value, value, timestamp));
         self.core.put(context, &*self.key, key, row)
     }
 
     /// Reads a row as the cache hands it to its listener.
-    pub fn read(&self, row: &Bytes) -> Result<ValueAndTimestamp<V>, Error> {
-        Ok(ValueAndTimestamp { value: self.value.deserialize(&row.slice(8..))?, timestamp: timestamp_of(row) })
+    pub fn read(&self, row: &[u8]) -> Result<ValueAndTimestamp<V>, Error> {
+        let (timestamp, value) = split_row(row);
+        Ok(ValueAndTimestamp { value: self.value.deserialize_slice(value)?, timestamp })
     }
 
     /// Reads a key as the cache hands it to its listener.
-    pub fn read_key(&self, key: &Bytes) -> Result<K, Error> {
-        Ok(self.key.deserialize(key)?)
+    pub fn read_key(&self, key: &[u8]) -> Result<K, Error> {
+        Ok(self.key.deserialize_slice(key)?)
     }
 }
 

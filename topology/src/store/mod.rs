@@ -1,10 +1,11 @@
 //! State stores: typed handles over a record cache, a changelog, and bytes in memory or on RocksDB.
 
+mod buffer;
 pub mod bytes;
 mod cache;
 mod changelog;
 mod join_buffer;
-mod key_buffer;
+
 mod key_value;
 mod row;
 mod session;

@@ -18,8 +18,8 @@ pub(super) enum RowFormat {
 }
 
 /// A row, taken apart. Without a timestamp of its own it has that of the record in process.
-pub(super) struct Parts {
-    pub value: Bytes,
+pub(super) struct Parts<'a> {
+    pub value: &'a [u8],
     pub timestamp: Option<i64>,
     pub headers: Headers,
 }
@@ -34,25 +34,34 @@ impl RowFormat {
         }
     }
 
-    pub fn parts(self, row: &Bytes) -> Result<Parts, Error> {
+    pub fn parts(self, row: &[u8]) -> Result<Parts<'_>, Error> {
         match self {
-            Self::Value => Ok(Parts { value: row.clone(), timestamp: None, headers: Headers::empty() }),
-            Self::Timestamp => Ok(Parts { value: row.slice(8..), timestamp: Some(timestamp_of(row)), headers: Headers::empty() }),
-            Self::Headers => headers_of(row.clone())
+            Self::Value => Ok(Parts { value: row, timestamp: None, headers: Headers::empty() }),
+            Self::Timestamp => {
+                let (timestamp, value) = split_row(row);
+                Ok(Parts { value, timestamp: Some(timestamp), headers: Headers::empty() })
+            }
+            Self::Headers => headers_of(row)
                 .ok_or_else(|| Error::new(ErrorKind::Serialization, "a row of another store format: reset the application's local state")),
         }
     }
 }
 
-pub(super) fn timestamp_of(row: &Bytes) -> i64 {
-    row.first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes))
+/// A row's timestamp and its value.
+pub(super) fn split_row(row: &[u8]) -> (i64, &[u8]) {
+    row.split_first_chunk().map_or((-1, row), |(timestamp, value)| (i64::from_be_bytes(*timestamp), value))
 }
 
 /// A value behind its timestamp.
+pub(super) fn row_into<V>(row: &mut Vec<u8>, serde: &dyn Serde<V>, value: &V, timestamp: i64) -> Result<(), Error> {
+    row.put_i64(timestamp);
+    Ok(serde.serialize_into(value, row)?)
+}
+
+/// The same, in bytes of its own.
 pub(super) fn row_of<V>(serde: &dyn Serde<V>, value: &V, timestamp: i64) -> Result<Bytes, Error> {
     let mut row = Vec::with_capacity(16);
-    row.put_i64(timestamp);
-    serde.serialize_into(value, &mut row)?;
+    row_into(&mut row, serde, value, timestamp)?;
     Ok(row.into())
 }
 
@@ -80,19 +89,20 @@ pub(super) fn with_headers(value: &[u8], timestamp: i64, headers: &Headers) -> B
     row.freeze()
 }
 
-fn headers_of(mut row: Bytes) -> Option<Parts> {
-    let text = |row: &mut Bytes, length: i32| {
-        let length = usize::try_from(length).ok()?;
-        (row.len() >= length).then(|| row.split_to(length))
-    };
+fn headers_of(mut row: &[u8]) -> Option<Parts<'_>> {
+    fn text<'a>(row: &mut &'a [u8], length: i32) -> Option<&'a [u8]> {
+        let (text, rest) = row.split_at_checked(usize::try_from(length).ok()?)?;
+        *row = rest;
+        Some(text)
+    }
     let mut headers = vec![];
     for _ in 0..row.try_get_i32().ok()? {
         let length = row.try_get_i32().ok()?;
         let name = text(&mut row, length)?;
-        let name = std::str::from_utf8(&name).ok()?.into();
+        let name = std::str::from_utf8(name).ok()?.into();
         let value = match row.try_get_i32().ok()? {
             NULL => None,
-            length => Some(text(&mut row, length)?),
+            length => Some(Bytes::copy_from_slice(text(&mut row, length)?)),
         };
         headers.push(Header { name, value });
     }
@@ -114,8 +124,9 @@ mod tests {
             (RowFormat::Timestamp, Some(7), Headers::empty()),
             (RowFormat::Headers, Some(7), headers.clone()),
         ] {
-            let parts = format.parts(&format.row(value.clone(), 7, &headers)).unwrap();
-            assert_eq!((parts.value, parts.timestamp, parts.headers), (value.clone(), timestamp, kept));
+            let row = format.row(value.clone(), 7, &headers);
+            let parts = format.parts(&row).unwrap();
+            assert_eq!((parts.value, parts.timestamp, parts.headers), (&value[..], timestamp, kept));
         }
         assert!(RowFormat::Headers.parts(&Bytes::from_static(b"not a row")).is_err());
     }

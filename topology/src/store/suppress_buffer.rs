@@ -277,7 +277,7 @@ impl Buffered {
         };
         let new = value(bytes)?;
         let metadata = RecordMetadata { topic, partition, offset };
-        let record = RecordContext { metadata, timestamp, headers: Headers::from(headers), raw: (None, None) };
+        let record = RecordContext { metadata, timestamp, headers: Headers::from(headers), raw: None };
         Some((bytes.try_get_i64().ok()?, Self { prior, old, new, record }))
     }
 }
@@ -324,7 +324,7 @@ mod tests {
     fn what_is_logged_is_restored() {
         let metadata = RecordMetadata { topic: Some("IN".into()), partition: 0, offset: 3 };
         let headers = Headers::from(vec![Header { name: "h".into(), value: None }]);
-        let record = RecordContext { metadata, timestamp: 7, headers, raw: (None, None) };
+        let record = RecordContext { metadata, timestamp: 7, headers, raw: None };
         for (prior, old, new) in [(None, None, Some("n")), (Some("p"), Some("p"), None), (Some("p"), Some("o"), Some("n"))] {
             let bytes = |value: Option<&'static str>| value.map(|value| Bytes::from_static(value.as_bytes()));
             let waiting = Buffered { prior: bytes(prior), old: bytes(old), new: bytes(new), record: record.clone() };

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::{
     AnyStore, ChangelogConfig, StoreDef, StoreEnv, StoreMaker, StoreType,
+    buffer::Buffer,
     bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
     changelog::Changelog,
-    key_buffer::KeyBuffer,
-    row::{Parts, RowFormat, row_of, timestamp_of, with_headers},
+    row::{Parts, RowFormat, row_of, split_row, with_headers},
     windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
@@ -71,7 +71,7 @@ struct Core {
     options: WindowStoreOptions,
     format: RowFormat,
     global: bool,
-    key: KeyBuffer,
+    key: Buffer,
 }
 
 type Rows = Vec<(WindowKey, Bytes)>;
@@ -103,12 +103,12 @@ impl Core {
             options,
             format,
             global: env.global,
-            key: KeyBuffer::default(),
+            key: Buffer::default(),
         })
     }
 
     fn fetch_as<K>(&self, serde: &dyn Serde<K>, key: &K, start: i64) -> Result<Option<Bytes>, Error> {
-        self.key.with(serde, key, |key| match self.cache.as_ref().and_then(|cache| cache.get(key, start)) {
+        self.key.with_key(serde, key, |key| match self.cache.as_ref().and_then(|cache| cache.get(key, start)) {
             Some(value) => Ok(value),
             None => self.fetch(key, start),
         })
@@ -116,7 +116,7 @@ impl Core {
 
     fn put<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, value: Option<Bytes>, start: i64) -> Result<(), Error> {
         let Some(cache) = &self.cache else { return self.write(context, &serde.serialize(key)?, start, value) };
-        self.key.with(serde, key, |key| {
+        self.key.with_key(serde, key, |key| {
             cache.put(key, start, value, context.record.clone());
             Ok(())
         })?;
@@ -163,6 +163,10 @@ impl Below<i64> for Core {
 
     fn write(&self, context: &mut TaskContext, key: &Bytes, start: i64, value: Option<Bytes>) -> Result<(), Error> {
         let parts = value.as_ref().map(|row| self.format.parts(row)).transpose()?;
+        let (timestamp, logged) = match &parts {
+            Some(parts) => (parts.timestamp, self.changelog.is_on().then(|| Bytes::copy_from_slice(parts.value))),
+            None => (None, None),
+        };
         if self.bytes.borrow_mut().put(key.clone(), value, start) == Put::Dropped {
             context.drop_record();
         }
@@ -172,9 +176,8 @@ impl Below<i64> for Core {
         if self.changelog.is_on() {
             let log_headers = self.options.log_headers || self.format == RowFormat::Headers;
             let headers = if log_headers { context.record.headers.copied() } else { Headers::empty() };
-            let timestamp = parts.as_ref().and_then(|parts| parts.timestamp).unwrap_or(context.record.timestamp);
-            let value = parts.map(|parts| parts.value);
-            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), value, timestamp, headers);
+            let timestamp = timestamp.unwrap_or(context.record.timestamp);
+            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), logged, timestamp, headers);
         }
         Ok(())
     }
@@ -429,7 +432,8 @@ impl<K: Data, V: Data> TimestampedWindowStore<K, V> {
     }
 
     fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueAndTimestamp<V>, Error> {
-        Ok(ValueAndTimestamp { value: serde.deserialize(&row.slice(8..))?, timestamp: timestamp_of(row) })
+        let (timestamp, value) = split_row(row);
+        Ok(ValueAndTimestamp { value: serde.deserialize_slice(value)?, timestamp })
     }
 }
 
@@ -449,6 +453,6 @@ impl<K: Data, V: Data> TimestampedWindowStoreWithHeaders<K, V> {
 
     fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueTimestampHeaders<V>, Error> {
         let Parts { value, timestamp, headers } = RowFormat::Headers.parts(row)?;
-        Ok(ValueTimestampHeaders { value: serde.deserialize(&value)?, timestamp: timestamp.unwrap_or(-1), headers })
+        Ok(ValueTimestampHeaders { value: serde.deserialize_slice(value)?, timestamp: timestamp.unwrap_or(-1), headers })
     }
 }

@@ -53,6 +53,25 @@ impl KeyValueBytes {
         }
     }
 
+    /// What `read` makes of the value of a key, which is not copied for it.
+    pub fn with<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, StoreError> {
+        match self {
+            Self::Map(map) => map.with(key, read),
+            Self::Lru(map) => Ok(read(map.get(key).as_deref())),
+        }
+    }
+
+    /// The same as [`put`](Self::put), from bytes that are copied.
+    pub fn put_copies(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<Bytes> {
+        match self {
+            Self::Map(map) => {
+                map.put_copies(key, value);
+                None
+            }
+            Self::Lru(map) => map.put(Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)),
+        }
+    }
+
     /// Writes or, with `None`, deletes a row. The answer is the key of the row that was forgotten for it, which may be this one.
     pub fn put(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Bytes> {
         match self {

@@ -53,6 +53,24 @@ impl Map {
         }
     }
 
+    /// What `read` makes of the value of a key, which is not copied for it.
+    pub fn with<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, StoreError> {
+        match self {
+            Self::Memory(map) => Ok(read(map.0.get(key).map(|value| &value[..]))),
+            Self::Rocks(map) => map.with(key, read),
+        }
+    }
+
+    /// The same as [`put`](Self::put), from bytes that are copied.
+    pub fn put_copies(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let value = value.map(Bytes::copy_from_slice);
+        match (self, value) {
+            (Self::Memory(map), Some(value)) => map.0.insert_as(key, value),
+            (Self::Memory(map), None) => drop(map.0.remove(key)),
+            (Self::Rocks(map), value) => map.put_as(key, value),
+        }
+    }
+
     /// Writes or, with `None`, deletes a row.
     pub fn put(&mut self, key: Bytes, value: Option<Bytes>) {
         match (self, value) {

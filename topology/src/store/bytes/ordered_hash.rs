@@ -56,6 +56,14 @@ impl<V> OrderedHash<V> {
         }
     }
 
+    /// The same; the key is copied only if it is new.
+    pub fn insert_as(&mut self, key: &[u8], value: V) {
+        match self.rows.get_mut(key) {
+            Some(row) => *row = value,
+            None => drop(self.insert(Bytes::copy_from_slice(key), value)),
+        }
+    }
+
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         let removed = self.rows.remove(key)?;
         if let Some(order) = self.order.get_mut() {

@@ -63,28 +63,39 @@ impl RocksMap {
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.with(key, |value| value.map(Bytes::copy_from_slice))
+    }
+
+    /// What `read` makes of the value of a key, which is not copied for it.
+    pub fn with<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, StoreError> {
         if let Some(row) = self.open.borrow().get(key) {
-            return Ok(row.cloned());
+            return Ok(read(row.map(|row| &row[..])));
         }
         if let Some(row) = self.committing.borrow().as_ref().and_then(|epoch| epoch.get(key)) {
-            return Ok(row.cloned());
+            return Ok(read(row.map(|row| &row[..])));
         }
         if !self.on_disk.get() {
-            return Ok(None);
+            return Ok(read(None));
         }
         let mut cache = self.cache.borrow_mut();
-        if let Some(row) = cache.get(key, self.state.object_cache_share()) {
-            return Ok(row);
+        let limit = self.state.object_cache_share();
+        if let Some(row) = cache.get(key, limit) {
+            return Ok(read(row));
         }
         let row = self.state.db().get_pinned_cf(&self.state.family(&self.family), [&self.prefix(), key].concat());
-        let row = row.map_err(|error| self.state.failed("read the state in", &error))?.map(|row| Bytes::copy_from_slice(&row));
-        cache.insert(Bytes::copy_from_slice(key), row.clone(), self.state.object_cache_share());
-        Ok(row)
+        let row = row.map_err(|error| self.state.failed("read the state in", &error))?;
+        cache.insert(key, row.as_deref(), limit);
+        Ok(read(row.as_deref()))
     }
 
     /// Writes or, with `None`, deletes a row.
     pub fn put(&self, key: Bytes, value: Option<Bytes>) {
         self.open.borrow_mut().rows.insert(key, value);
+    }
+
+    /// The same; the key is copied only if the epoch has not written it yet.
+    pub fn put_as(&self, key: &[u8], value: Option<Bytes>) {
+        self.open.borrow_mut().rows.insert_as(key, value);
     }
 
     /// Deletes the keys in `[from, to)`; no `to` means all that follow.
@@ -158,10 +169,7 @@ impl RocksMap {
             *cache = ObjectCache::default();
         }
         let limit = self.state.object_cache_share();
-        match Arc::try_unwrap(epoch) {
-            Ok(epoch) => epoch.rows.into_iter().for_each(|(key, value)| cache.insert(key, value, limit)),
-            Err(epoch) => epoch.rows.iter().for_each(|(key, value)| cache.insert(key.clone(), value.clone(), limit)),
-        }
+        epoch.rows.iter().for_each(|(key, value)| cache.insert(key, value.as_deref(), limit));
     }
 
     /// Commits the open epoch at once, with the offsets that it corresponds to.
