@@ -58,13 +58,6 @@ pub(super) fn row_into<V>(row: &mut Vec<u8>, serde: &dyn Serde<V>, value: &V, ti
     Ok(serde.serialize_into(value, row)?)
 }
 
-/// The same, in bytes of its own.
-pub(super) fn row_of<V>(serde: &dyn Serde<V>, value: &V, timestamp: i64) -> Result<Bytes, Error> {
-    let mut row = Vec::with_capacity(16);
-    row_into(&mut row, serde, value, timestamp)?;
-    Ok(row.into())
-}
-
 pub(super) fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {
     let mut row = BytesMut::with_capacity(8 + value.len());
     row.put_i64(timestamp);

@@ -79,7 +79,7 @@ impl Core {
     fn put(&self, context: &mut TaskContext, session: SessionKey, value: Option<Bytes>) -> Result<(), Error> {
         match &self.cache {
             Some(cache) => {
-                cache.put(&session.key, (session.end, session.start), value, context.record.clone());
+                cache.put(&session.key, (session.end, session.start), value.as_deref(), &context.record);
                 cache.make_room(self, context)
             }
             None => self.write_session(context, &session, value),
@@ -148,8 +148,8 @@ impl Below<Times> for Core {
         Ok(self.bytes.borrow().fetch_session(key, start, end)?)
     }
 
-    fn write(&self, context: &mut TaskContext, key: &Bytes, (end, start): Times, value: Option<Bytes>) -> Result<(), Error> {
-        self.write_session(context, &SessionKey { key: key.clone(), start, end }, value)
+    fn write(&self, context: &mut TaskContext, key: &Bytes, (end, start): Times, value: Option<&[u8]>) -> Result<(), Error> {
+        self.write_session(context, &SessionKey { key: key.clone(), start, end }, value.map(Bytes::copy_from_slice))
     }
 }
 
@@ -240,11 +240,9 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     /// The value of one session.
     pub fn fetch_session(&self, key: &K, start: i64, end: i64) -> Result<Option<V>, Error> {
         let key = self.key.serialize(key)?;
-        let row = match self.core.cache.as_ref().and_then(|cache| cache.get(&key, (end, start))) {
-            Some(row) => row,
-            None => self.core.fetch(&key, (end, start))?,
-        };
-        Ok(row.map(|row| self.value.deserialize(&row)).transpose()?)
+        let read = |row: Option<&[u8]>| Ok(row.map(|row| self.value.deserialize_slice(row)).transpose()?);
+        let cached = self.core.cache.as_ref().and_then(|cache| cache.get(&key, (end, start), read));
+        cached.unwrap_or_else(|| read(self.core.fetch(&key, (end, start))?.as_deref()))
     }
 
     /// The sessions of a key, by their end.
@@ -336,9 +334,9 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     ) {
         let Some(cache) = &self.core.cache else { return };
         let (key, value) = (self.key.clone(), self.value.clone());
-        let typed = move |context: &mut TaskContext, in_bytes: &Bytes, (end, start): Times, new: Option<Bytes>, old: Option<Bytes>| {
-            let windowed = Windowed::new(key.deserialize(in_bytes)?, start, end);
-            let read = |row: Option<Bytes>| row.map(|row| value.deserialize(&row)).transpose();
+        let typed = move |context: &mut TaskContext, in_bytes: &[u8], (end, start): Times, new: Option<&[u8]>, old: Option<&[u8]>| {
+            let windowed = Windowed::new(key.deserialize_slice(in_bytes)?, start, end);
+            let read = |row: Option<&[u8]>| row.map(|row| value.deserialize_slice(row)).transpose();
             listener(context, windowed, read(new)?, read(old)?)
         };
         cache.set_listener(Rc::new(typed), send_old);

@@ -13,7 +13,7 @@ use super::{
     buffer::Buffer,
     bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
     changelog::Changelog,
-    row::{Parts, RowFormat, row_of, split_row, with_headers},
+    row::{Parts, RowFormat, row_into, split_row, with_headers},
     windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
@@ -72,6 +72,7 @@ struct Core {
     format: RowFormat,
     global: bool,
     key: Buffer,
+    row: Buffer,
 }
 
 type Rows = Vec<(WindowKey, Bytes)>;
@@ -104,20 +105,42 @@ impl Core {
             format,
             global: env.global,
             key: Buffer::default(),
+            row: Buffer::default(),
         })
     }
 
-    fn fetch_as<K>(&self, serde: &dyn Serde<K>, key: &K, start: i64) -> Result<Option<Bytes>, Error> {
-        self.key.with_key(serde, key, |key| match self.cache.as_ref().and_then(|cache| cache.get(key, start)) {
-            Some(value) => Ok(value),
-            None => self.fetch(key, start),
-        })
-    }
-
-    fn put<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, value: Option<Bytes>, start: i64) -> Result<(), Error> {
-        let Some(cache) = &self.cache else { return self.write(context, &serde.serialize(key)?, start, value) };
+    /// What `read` makes of the row of a key.
+    fn fetch_as<K, R>(
+        &self,
+        serde: &dyn Serde<K>,
+        key: &K,
+        start: i64,
+        read: impl Fn(&[u8]) -> Result<R, Error>,
+    ) -> Result<Option<R>, Error> {
         self.key.with_key(serde, key, |key| {
-            cache.put(key, start, value, context.record.clone());
+            let cached = self.cache.as_ref().and_then(|cache| cache.get(key, start, |row| row.map(&read).transpose()));
+            cached.unwrap_or_else(|| self.fetch(key, start)?.as_deref().map(&read).transpose())
+        })
+    }
+
+    fn put<K>(
+        &self,
+        context: &mut TaskContext,
+        serde: &dyn Serde<K>,
+        key: &K,
+        row: Option<impl FnOnce(&mut Vec<u8>) -> Result<(), Error>>,
+        start: i64,
+    ) -> Result<(), Error> {
+        match row {
+            Some(row) => self.row.with(row, |row| self.put_bytes(context, serde, key, Some(row), start)),
+            None => self.put_bytes(context, serde, key, None, start),
+        }
+    }
+
+    fn put_bytes<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, row: Option<&[u8]>, start: i64) -> Result<(), Error> {
+        let Some(cache) = &self.cache else { return self.write(context, &serde.serialize(key)?, start, row) };
+        self.key.with_key(serde, key, |key| {
+            cache.put(key, start, row, &context.record);
             Ok(())
         })?;
         cache.make_room(self, context)
@@ -161,13 +184,9 @@ impl Below<i64> for Core {
         Ok(self.bytes.borrow().fetch(key, start)?)
     }
 
-    fn write(&self, context: &mut TaskContext, key: &Bytes, start: i64, value: Option<Bytes>) -> Result<(), Error> {
-        let parts = value.as_ref().map(|row| self.format.parts(row)).transpose()?;
-        let (timestamp, logged) = match &parts {
-            Some(parts) => (parts.timestamp, self.changelog.is_on().then(|| Bytes::copy_from_slice(parts.value))),
-            None => (None, None),
-        };
-        if self.bytes.borrow_mut().put(key.clone(), value, start) == Put::Dropped {
+    fn write(&self, context: &mut TaskContext, key: &Bytes, start: i64, row: Option<&[u8]>) -> Result<(), Error> {
+        let parts = row.map(|row| self.format.parts(row)).transpose()?;
+        if self.bytes.borrow_mut().put(key.clone(), row.map(Bytes::copy_from_slice), start) == Put::Dropped {
             context.drop_record();
         }
         if self.options.retain_duplicates {
@@ -176,8 +195,9 @@ impl Below<i64> for Core {
         if self.changelog.is_on() {
             let log_headers = self.options.log_headers || self.format == RowFormat::Headers;
             let headers = if log_headers { context.record.headers.copied() } else { Headers::empty() };
-            let timestamp = timestamp.unwrap_or(context.record.timestamp);
-            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), logged, timestamp, headers);
+            let timestamp = parts.as_ref().and_then(|parts| parts.timestamp).unwrap_or(context.record.timestamp);
+            let value = parts.map(|parts| Bytes::copy_from_slice(parts.value));
+            self.changelog.log(context, window_to_bytes(key, start, self.seq.get()), value, timestamp, headers);
         }
         Ok(())
     }
@@ -285,7 +305,7 @@ macro_rules! window_store {
 
             /// The value of a key in the window that starts then.
             pub fn fetch(&self, key: &K, start: i64) -> Result<Option<$row>, Error> {
-                self.core.fetch_as(&*self.key, key, start)?.map(|row| Self::read(&self.value, &row)).transpose()
+                self.core.fetch_as(&*self.key, key, start, |row| Self::read(&self.value, row))
             }
 
             /// The windows of a key that start from `from` to `to`, both included, by their start.
@@ -348,9 +368,9 @@ macro_rules! window_store {
             ) {
                 let Some(cache) = &self.core.cache else { return };
                 let (key, value, size) = (self.key.clone(), self.value.clone(), self.core.options.window_size_ms);
-                let typed = move |context: &mut TaskContext, in_bytes: &Bytes, start, new: Option<Bytes>, old: Option<Bytes>| {
-                    let windowed = Windowed { key: key.deserialize(in_bytes)?, window: window_of_size(start, size) };
-                    let read = |row: Option<Bytes>| row.map(|row| Self::read(&value, &row)).transpose();
+                let typed = move |context: &mut TaskContext, in_bytes: &[u8], start, new: Option<&[u8]>, old: Option<&[u8]>| {
+                    let windowed = Windowed { key: key.deserialize_slice(in_bytes)?, window: window_of_size(start, size) };
+                    let read = |row: Option<&[u8]>| row.map(|row| Self::read(&value, row)).transpose();
                     listener(context, windowed, read(new)?, read(old)?)
                 };
                 cache.set_listener(Rc::new(typed), send_old);
@@ -403,12 +423,12 @@ window_store!(
 impl<K: Data, V: Data> WindowStore<K, V> {
     /// Sets or deletes the value of a key in the window that starts then.
     pub fn put(&self, context: &mut TaskContext, key: &K, value: Option<&V>, start: i64) -> Result<(), Error> {
-        let value = value.map(|value| self.value.serialize(value)).transpose()?;
-        self.core.put(context, &*self.key, key, value, start)
+        let row = value.map(|value| |row: &mut Vec<u8>| Ok(self.value.serialize_into(value, row)?));
+        self.core.put(context, &*self.key, key, row, start)
     }
 
-    fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<V, Error> {
-        Ok(serde.deserialize(row)?)
+    fn read(serde: &SerdeRef<V>, row: &[u8]) -> Result<V, Error> {
+        Ok(serde.deserialize_slice(row)?)
     }
 }
 
@@ -427,11 +447,11 @@ window_store!(
 impl<K: Data, V: Data> TimestampedWindowStore<K, V> {
     /// Sets or deletes the value of a key in the window that starts then.
     pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64)>, start: i64) -> Result<(), Error> {
-        let row = row.map(|(value, timestamp)| row_of(&*self.value, value, timestamp)).transpose()?;
+        let row = row.map(|(value, timestamp)| move |row: &mut Vec<u8>| row_into(row, &*self.value, value, timestamp));
         self.core.put(context, &*self.key, key, row, start)
     }
 
-    fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueAndTimestamp<V>, Error> {
+    fn read(serde: &SerdeRef<V>, row: &[u8]) -> Result<ValueAndTimestamp<V>, Error> {
         let (timestamp, value) = split_row(row);
         Ok(ValueAndTimestamp { value: serde.deserialize_slice(value)?, timestamp })
     }
@@ -445,13 +465,16 @@ window_store!(
 impl<K: Data, V: Data> TimestampedWindowStoreWithHeaders<K, V> {
     /// Sets or deletes the value of a key in the window that starts then.
     pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64, &Headers)>, start: i64) -> Result<(), Error> {
-        let bytes = |(value, timestamp, headers): (&V, i64, &Headers)| {
-            Ok::<_, Error>(with_headers(&self.value.serialize(value)?, timestamp, headers))
-        };
-        self.core.put(context, &*self.key, key, row.map(bytes).transpose()?, start)
+        let row = row.map(|(value, timestamp, headers)| {
+            move |row: &mut Vec<u8>| {
+                row.extend_from_slice(&with_headers(&self.value.serialize(value)?, timestamp, headers));
+                Ok(())
+            }
+        });
+        self.core.put(context, &*self.key, key, row, start)
     }
 
-    fn read(serde: &SerdeRef<V>, row: &Bytes) -> Result<ValueTimestampHeaders<V>, Error> {
+    fn read(serde: &SerdeRef<V>, row: &[u8]) -> Result<ValueTimestampHeaders<V>, Error> {
         let Parts { value, timestamp, headers } = RowFormat::Headers.parts(row)?;
         Ok(ValueTimestampHeaders { value: serde.deserialize_slice(value)?, timestamp: timestamp.unwrap_or(-1), headers })
     }

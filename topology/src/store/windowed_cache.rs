@@ -11,12 +11,12 @@ use crate::{
 };
 
 /// Called for every entry that leaves the cache: key, window, new value, old value.
-pub(crate) type Listener<T> = Rc<dyn Fn(&mut TaskContext, &Bytes, T, Option<Bytes>, Option<Bytes>) -> Result<(), Error>>;
+pub(crate) type Listener<T> = Rc<dyn Fn(&mut TaskContext, &[u8], T, Option<&[u8]>, Option<&[u8]>) -> Result<(), Error>>;
 
 /// What lies below the cache.
 pub(crate) trait Below<T> {
     fn fetch(&self, key: &[u8], window: T) -> Result<Option<Bytes>, Error>;
-    fn write(&self, context: &mut TaskContext, key: &Bytes, window: T, value: Option<Bytes>) -> Result<(), Error>;
+    fn write(&self, context: &mut TaskContext, key: &Bytes, window: T, value: Option<&[u8]>) -> Result<(), Error>;
 }
 
 /// Entries by key and window, which is its start, or a session's end and start.
@@ -43,13 +43,13 @@ impl<T: Ord + Copy> WindowedCache<T> {
         self.listener.take();
     }
 
-    /// The value of an entry, if there is one; its value may be deleted.
-    pub fn get(&self, key: &[u8], window: T) -> Option<Option<Bytes>> {
-        self.entries.borrow_mut().get(key, window)
+    /// What `read` makes of the value of an entry, if there is one; its value may be deleted.
+    pub fn get<R>(&self, key: &[u8], window: T, read: impl FnOnce(Option<&[u8]>) -> R) -> Option<R> {
+        self.entries.borrow_mut().get(key, window).map(read)
     }
 
     /// Writes an entry; [`make_room`](Self::make_room) comes next.
-    pub fn put(&self, key: &[u8], window: T, value: Option<Bytes>, context: RecordContext) {
+    pub fn put(&self, key: &[u8], window: T, value: Option<&[u8]>, context: &RecordContext) {
         self.entries.borrow_mut().put(key, window, value, context);
     }
 
@@ -84,9 +84,9 @@ impl<T: Ord + Copy> WindowedCache<T> {
                 continue;
             }
             let current = std::mem::replace(&mut context.record, written_by.clone());
-            let mut outcome = below.write(context, key, *window, value.clone());
+            let mut outcome = below.write(context, key, *window, value.as_deref());
             if let (Ok(()), Some((listener, _))) = (&outcome, &listener) {
-                outcome = listener(context, key, *window, value.clone(), old.filter(|_| send_old));
+                outcome = listener(context, key, *window, value.as_deref(), old.as_deref().filter(|_| send_old));
             }
             context.record = current;
             outcome?;
@@ -100,7 +100,7 @@ impl<T: Ord + Copy> WindowedCache<T> {
     pub fn of_key(&self, key: &[u8], windows: RangeInclusive<T>) -> Vec<(T, Option<Bytes>)> {
         let entries = self.entries.borrow();
         let Some(of_key) = entries.places.get(key).filter(|_| windows.start() <= windows.end()) else { return vec![] };
-        of_key.range(windows).map(|(window, &slot)| (*window, entries.slots[slot].value.clone())).collect()
+        of_key.range(windows).map(|(window, &slot)| (*window, entries.slots[slot].value())).collect()
     }
 
     /// All entries that are wanted, in no order.
@@ -108,7 +108,7 @@ impl<T: Ord + Copy> WindowedCache<T> {
         let entries = self.entries.borrow();
         let slots = entries.places.values().flat_map(BTreeMap::values).map(|&slot| &entries.slots[slot]);
         let wanted = slots.filter(|entry| keep(&entry.place.0, entry.place.1));
-        wanted.map(|entry| (entry.place.clone(), entry.value.clone())).collect()
+        wanted.map(|entry| (entry.place.clone(), entry.value())).collect()
     }
 }
 
@@ -125,6 +125,9 @@ pub(crate) fn merged<P, T: Ord>(
     position: impl Fn(&P) -> T,
 ) -> Vec<(P, Bytes)> {
     let mut cached: Vec<_> = cached.map(|(place, value)| (position(&place), place, value)).collect();
+    if cached.is_empty() {
+        return rows;
+    }
     let ordered = |one: &T, other: &T| if reverse { other.cmp(one) } else { one.cmp(other) };
     cached.sort_unstable_by(|one, other| ordered(&one.0, &other.0));
     let mut cached = cached.into_iter().peekable();
@@ -145,15 +148,21 @@ pub(crate) fn merged<P, T: Ord>(
 }
 
 type Place<T> = (Bytes, T);
-type Dirty<T> = (Place<T>, Option<Bytes>, RecordContext);
+type Dirty<T> = (Place<T>, Option<Vec<u8>>, RecordContext);
 
 struct Entry<T> {
     place: Place<T>,
-    value: Option<Bytes>,
+    value: Option<Vec<u8>>,
     /// What wrote it, until it is flushed.
     dirty: Option<RecordContext>,
     bytes: usize,
     links: [Link; 2],
+}
+
+impl<T> Entry<T> {
+    fn value(&self) -> Option<Bytes> {
+        self.value.as_deref().map(Bytes::copy_from_slice)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -189,17 +198,17 @@ impl<T: Ord + Copy> Entries<T> {
         self.places.get(key)?.get(&window).copied()
     }
 
-    fn get(&mut self, key: &[u8], window: T) -> Option<Option<Bytes>> {
+    fn get(&mut self, key: &[u8], window: T) -> Option<Option<&[u8]>> {
         let slot = self.slot(key, window)?;
         self.unlink(USED, slot);
         self.append(USED, slot);
-        Some(self.slots[slot].value.clone())
+        Some(self.slots[slot].value.as_deref())
     }
 
-    fn put(&mut self, key: &[u8], window: T, value: Option<Bytes>, context: RecordContext) {
+    fn put(&mut self, key: &[u8], window: T, value: Option<&[u8]>, context: &RecordContext) {
         /// About what Kafka Streams counts beside the bytes of key and value: the window, and its own bookkeeping.
         const OVERHEAD: usize = 100;
-        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len) + OVERHEAD;
+        let bytes = key.len() + value.map_or(0, <[u8]>::len) + OVERHEAD;
         self.bytes += bytes;
         let slot = match self.slot(key, window) {
             Some(slot) => {
@@ -209,10 +218,20 @@ impl<T: Ord + Copy> Entries<T> {
                 }
                 let entry = &mut self.slots[slot];
                 self.bytes -= entry.bytes;
-                (entry.value, entry.dirty, entry.bytes) = (value, Some(context), bytes);
+                match (&mut entry.value, value) {
+                    (Some(old), Some(new)) => {
+                        old.clear();
+                        old.extend_from_slice(new);
+                    }
+                    (old, new) => *old = new.map(<[u8]>::to_vec),
+                }
+                (entry.dirty, entry.bytes) = (Some(context.clone()), bytes);
                 slot
             }
-            None => self.insert(Entry { place: (self.key(key), window), value, dirty: Some(context), bytes, links: [UNLINKED; 2] }),
+            None => {
+                let (place, value, dirty) = ((self.key(key), window), value.map(<[u8]>::to_vec), Some(context.clone()));
+                self.insert(Entry { place, value, dirty, bytes, links: [UNLINKED; 2] })
+            }
         };
         self.append(USED, slot);
         self.append(WRITTEN, slot);
