@@ -40,7 +40,7 @@ impl Engine {
         let mut task = Task::new_whole(topology, &env)?;
         task.init()?;
         let read = task.topics().cloned().collect();
-        let feeds_itself = topology.subtopologies().len() > 1;
+        let feeds_itself = !topology.internal_topics().is_empty();
         Ok(Self { task, rocks, read, feeds_itself, next_offset: 0, written: vec![] })
     }
 

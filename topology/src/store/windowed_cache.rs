@@ -1,10 +1,11 @@
 //! The record cache of window and session stores.
 
-use std::{cell::RefCell, collections::BTreeMap, ops::RangeInclusive, rc::Rc};
+use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use super::bytes::Sorted;
 use crate::{
     context::{RecordContext, TaskContext},
     error::Error,
@@ -99,14 +100,14 @@ impl<T: Ord + Copy> WindowedCache<T> {
     /// The entries of a key in these windows, in their order.
     pub fn of_key(&self, key: &[u8], windows: RangeInclusive<T>) -> Vec<(T, Option<Bytes>)> {
         let entries = self.entries.borrow();
-        let Some(of_key) = entries.places.get(key).filter(|_| windows.start() <= windows.end()) else { return vec![] };
+        let Some(of_key) = entries.places.get(key) else { return vec![] };
         of_key.range(windows).map(|(window, &slot)| (*window, entries.slots[slot].value())).collect()
     }
 
     /// All entries that are wanted, in no order.
     pub fn all(&self, keep: impl Fn(&Bytes, T) -> bool) -> Vec<(Place<T>, Option<Bytes>)> {
         let entries = self.entries.borrow();
-        let slots = entries.places.values().flat_map(BTreeMap::values).map(|&slot| &entries.slots[slot]);
+        let slots = entries.places.values().flat_map(Sorted::values).map(|&slot| &entries.slots[slot]);
         let wanted = slots.filter(|entry| keep(&entry.place.0, entry.place.1));
         wanted.map(|entry| (entry.place.clone(), entry.value())).collect()
     }
@@ -179,7 +180,7 @@ const USED: usize = 0;
 const WRITTEN: usize = 1;
 
 struct Entries<T> {
-    places: HashMap<Bytes, BTreeMap<T, usize>>,
+    places: HashMap<Bytes, Sorted<T, usize>>,
     slots: Vec<Entry<T>>,
     free: Vec<usize>,
     /// The first and last of each list.

@@ -10,6 +10,7 @@
 //! | `key_value`, `lru` | key-value stores |
 //! | `segments` | rows that expire a segment at a time; what windows, sessions and versions on disk are made of |
 //! | `window`, `session`, `versioned` | the other kinds of store |
+//! | `sorted` | a small ordered map: the windows or sessions of one key in memory |
 //! | `keys` | windows and sessions as bytes |
 
 mod error;
@@ -21,6 +22,7 @@ mod ordered_hash;
 mod rocks;
 mod segments;
 mod session;
+mod sorted;
 mod versioned;
 mod window;
 
@@ -33,6 +35,7 @@ pub(crate) use ordered_hash::OrderedHash;
 pub use rocks::{EpochWrites, RocksHandle, RocksMap, RocksState, StateBatch, StateOptions};
 pub use segments::Put;
 pub use session::{SessionBytes, SessionOptions, SessionOrder, SessionRows};
+pub(crate) use sorted::Sorted;
 pub use versioned::{VersionedBytes, VersionedOptions, VersionedPut, VersionedValue, default_version_interval};
 pub use window::{WindowBytes, WindowOptions, WindowOrder, WindowRows, default_segment_interval};
 

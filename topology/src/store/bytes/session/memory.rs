@@ -1,10 +1,6 @@
 //! Sessions in memory.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::{cmp::Reverse, collections::BTreeSet, ops::Bound};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -13,6 +9,7 @@ use super::{
     super::{
         Put, SessionKey,
         keys::{between, crossed},
+        sorted::Sorted,
     },
     SessionRows,
 };
@@ -22,7 +19,7 @@ pub(super) struct MemorySessions {
     retention: i64,
     observed: i64,
     /// The sessions of each key: end, start.
-    by_key: HashMap<Bytes, BTreeMap<(i64, Reverse<i64>), Bytes>>,
+    by_key: HashMap<Bytes, Sorted<(i64, Reverse<i64>), Bytes>>,
     by_time: BTreeSet<(i64, Bytes, Reverse<i64>)>,
 }
 
@@ -79,7 +76,7 @@ impl MemorySessions {
     pub fn find(&self, key: &[u8], earliest_end: i64, latest_start: i64, reverse: bool) -> SessionRows<'_> {
         let Some((key, sessions)) = self.by_key.get_key_value(key) else { return Box::new(std::iter::empty()) };
         let earliest = (earliest_end.max(self.visible()), Reverse(i64::MAX));
-        let sessions = sessions.range(earliest..).filter(move |((_, start), _)| start.0 <= latest_start);
+        let sessions = sessions.range(earliest..=(i64::MAX, Reverse(i64::MIN))).filter(move |((_, start), _)| start.0 <= latest_start);
         let row = move |(&(end, start), value): (&(i64, Reverse<i64>), &Bytes)| {
             Ok((SessionKey { key: key.clone(), start: start.0, end }, value.clone()))
         };

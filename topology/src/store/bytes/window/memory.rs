@@ -10,6 +10,7 @@ use super::{
         Put, WindowKey,
         keys::{between, crossed, join},
         ordered_hash::OrderedHash,
+        sorted::Sorted,
     },
     WindowOptions, WindowRows,
 };
@@ -28,7 +29,7 @@ pub(super) struct MemoryWindows {
     by_key: OnceLock<ByKey>,
 }
 
-type ByKey = HashMap<Bytes, BTreeMap<(i64, u32), Bytes>>;
+type ByKey = HashMap<Bytes, Sorted<(i64, u32), Bytes>>;
 
 impl MemoryWindows {
     pub fn new(options: WindowOptions) -> Self {
