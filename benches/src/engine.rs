@@ -79,15 +79,17 @@ impl Engine {
     }
 
     fn feed_back(&mut self) -> Result<bool, Error> {
-        let outputs = self.task.take_outputs();
-        if outputs.is_empty() || !self.feeds_itself {
+        let mut any = false;
+        while let Some(mut outputs) = self.task.take_outputs() {
+            if self.feeds_itself {
+                for output in outputs.extract_if(.., |output| self.read.contains(&output.topic)) {
+                    any = true;
+                    self.next_offset += 1;
+                    self.task.push(&output.topic, self.next_offset, output.record)?;
+                }
+            }
             self.written.push(outputs);
-            return Ok(false);
         }
-        let (back, written): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| self.read.contains(&output.topic));
-        self.written.push(written);
-        let any = !back.is_empty();
-        back.into_iter().try_for_each(|output| self.push(&output.topic, output.record))?;
         Ok(any)
     }
 }

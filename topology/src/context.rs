@@ -1,6 +1,11 @@
 //! What a task lends to its nodes while a record passes through them.
 
-use std::{cell::Cell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -10,6 +15,9 @@ use crate::{
     handler::OnError,
     record::{Headers, RawRecord},
 };
+
+/// How many outputs are handed over at once.
+const OUTPUT_RUN: usize = 512;
 
 /// Where an output goes inside its topic.
 ///
@@ -238,7 +246,8 @@ pub struct TaskContext {
     pub record: RecordContext,
     pub(crate) stream_time: i64,
     pub(crate) wall_clock: i64,
-    pub(crate) outputs: Vec<Output>,
+    /// In runs of bounded length: one that grows with a flush would be moved again and again.
+    pub(crate) outputs: VecDeque<Vec<Output>>,
     pub(crate) dropped: u64,
     pub(crate) commit_requested: bool,
     pub(crate) schedules: Vec<Schedule>,
@@ -255,7 +264,7 @@ impl TaskContext {
             record: RecordContext::none(-1),
             stream_time: -1,
             wall_clock,
-            outputs: vec![],
+            outputs: VecDeque::new(),
             dropped: 0,
             commit_requested: false,
             schedules: vec![],
@@ -288,7 +297,10 @@ impl TaskContext {
     /// Writes a record to a topic.
     #[inline]
     pub fn send(&mut self, output: Output) {
-        self.outputs.push(output);
+        match self.outputs.back_mut() {
+            Some(run) if run.len() < OUTPUT_RUN => run.push(output),
+            _ => self.outputs.push_back(vec![output]),
+        }
     }
 
     /// How many partitions a topic has.

@@ -417,7 +417,7 @@ impl Driver {
         }
         // Records that were dropped before they could be processed may have left something for the dead-letter topic.
         if self.guarantee == ProcessingGuarantee::ExactlyOnce {
-            self.task.take_outputs();
+            while self.task.take_outputs().is_some() {}
         }
         self.collect()
     }
@@ -429,11 +429,13 @@ impl Driver {
     }
 
     fn collect(&mut self) -> Result<(), Error> {
-        for Output { topic, record, .. } in self.task.take_outputs() {
-            // Headers stop being shared between what was written and what is read again.
-            let again = RawRecord { headers: record.headers.copied(), ..record.clone() };
-            self.outputs.entry(topic.clone()).or_default().push_back(record);
-            self.enqueue(&topic, again)?;
+        while let Some(outputs) = self.task.take_outputs() {
+            for Output { topic, record, .. } in outputs {
+                // Headers stop being shared between what was written and what is read again.
+                let again = RawRecord { headers: record.headers.copied(), ..record.clone() };
+                self.outputs.entry(topic.clone()).or_default().push_back(record);
+                self.enqueue(&topic, again)?;
+            }
         }
         Ok(())
     }

@@ -147,8 +147,7 @@ impl Stage {
         self.dropped.set(self.dropped.get() + task.dropped_records() - before);
         match outcome {
             Ok(()) => {
-                let outputs = task.take_outputs();
-                if !outputs.is_empty() {
+                while let Some(outputs) = task.take_outputs() {
                     emit(Emission::Outputs(id, outputs));
                 }
             }

@@ -79,7 +79,11 @@ impl Core {
     fn put(&self, context: &mut TaskContext, session: SessionKey, value: Option<Bytes>) -> Result<(), Error> {
         match &self.cache {
             Some(cache) => {
-                cache.put(&session.key, (session.end, session.start), value.as_deref(), &context.record);
+                let times = (session.end, session.start);
+                match value {
+                    Some(value) => cache.put(&session.key, times, Some(&value), &context.record),
+                    None => cache.delete(&session.key, times, self, &context.record)?,
+                }
                 cache.make_room(self, context)
             }
             None => self.write_session(context, &session, value),

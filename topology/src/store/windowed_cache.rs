@@ -54,6 +54,17 @@ impl<T: Ord + Copy> WindowedCache<T> {
         self.entries.borrow_mut().put(key, window, value, context);
     }
 
+    /// Deletes an entry; [`make_room`](Self::make_room) comes next. What came and went between two flushes leaves nothing: a session that grows
+    /// would else have all that it was before beside it.
+    pub fn delete(&self, key: &[u8], window: T, below: &impl Below<T>, context: &RecordContext) -> Result<(), Error> {
+        if self.listener.borrow().is_some() && below.fetch(key, window)?.is_none() {
+            self.entries.borrow_mut().forget(key, window);
+        } else {
+            self.put(key, window, None, context);
+        }
+        Ok(())
+    }
+
     /// Lets go of what was used longest ago until the rest is within the limit.
     pub fn make_room(&self, below: &impl Below<T>, context: &mut TaskContext) -> Result<(), Error> {
         loop {
@@ -282,6 +293,12 @@ impl<T: Ord + Copy> Entries<T> {
         }
         self.free.push(slot);
         dirty.map(|context| (self.slots[slot].place.clone(), value, context))
+    }
+
+    fn forget(&mut self, key: &[u8], window: T) {
+        if let Some(slot) = self.slot(key, window) {
+            self.remove(slot);
+        }
     }
 
     fn take_dirty(&mut self, into: &mut Vec<Dirty<T>>) {

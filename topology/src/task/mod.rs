@@ -65,7 +65,7 @@ pub struct TaskEnv {
 /// task.push("in", 7, RawRecord { key: Some("a".into()), value: Some(vec![0; 8].into()), ..RawRecord::default() })?;
 /// while task.process()? {}
 /// task.flush()?;
-/// assert_eq!(&*task.take_outputs()[0].topic, "out");
+/// assert!(task.take_outputs().is_some_and(|outputs| &*outputs[0].topic == "out"));
 /// assert_eq!(task.partition_times().collect::<Vec<_>>(), [(&"in".into(), 0)]);
 /// # Ok::<(), Error>(())
 /// ```
@@ -279,9 +279,9 @@ impl Task {
         Ok(())
     }
 
-    /// What was written since the last call.
-    pub fn take_outputs(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.context.outputs)
+    /// The next of what was written and has not been taken, in order; `None`: nothing more.
+    pub fn take_outputs(&mut self) -> Option<Vec<Output>> {
+        self.context.outputs.pop_front()
     }
 
     /// The offsets to commit: of each topic the first record that has not been processed, where something has been read.
