@@ -44,7 +44,7 @@ key_query!(
     /// use millstream::{Materialized, StreamsBuilder, TopologyTestDriver, query::{KeyQuery, StateQueryRequest}};
     ///
     /// let builder = StreamsBuilder::new();
-    /// builder.stream::<String, String>("in").group_by_key().count_with(Materialized::store("counts"));
+    /// builder.stream::<String, String>("in").group_by_key().count_with::<i64>(Materialized::store("counts"));
     /// let driver = TopologyTestDriver::new(&builder.build().unwrap(), Default::default()).unwrap();
     /// driver.input_topic::<String, String>("in").pipe("be".into(), "".into(), 0).unwrap();
     ///
