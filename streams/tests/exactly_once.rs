@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use millstream::{KafkaStreams, Materialized, StoreType, StreamThreadExceptionResponse, StreamsBuilder, StreamsConfig, Topology, query::*};
@@ -113,15 +113,12 @@ fn child() {
     let Ok(directory) = std::env::var(CHILD) else { return };
     let (broker, state) = open(&directory);
     let config = StreamsConfig { state_dir: state, ..settings(&tempfile::tempdir().unwrap()) };
-    // Four seconds of work at least: more than all children together live.
-    let streams = KafkaStreams::new(topology(Duration::from_micros(200)), config, broker.clone()).unwrap();
+    // Ten seconds of work at least: more than all children together live.
+    let streams = KafkaStreams::new(topology(Duration::from_micros(500)), config, broker.clone()).unwrap();
     let done = || committed(&*broker, "app", "in").iter().map(|at| at.offset).sum::<i64>();
     let before = done();
     streams.start().unwrap();
-    let deadline = Instant::now() + SOON;
-    while done() == before && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("something is committed", || done() > before);
     println!("at work");
     wait_done(&*broker);
 }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::bytes::OrderedHash;
+use super::{buffer::overwrite, bytes::OrderedHash};
 use crate::{
     context::{RecordContext, TaskContext},
     error::Error,
@@ -52,13 +52,7 @@ impl Cache {
             Some(&slot) => {
                 let entry = &mut self.slots[slot];
                 self.bytes -= size(key, entry.value.as_deref());
-                match (&mut entry.value, value) {
-                    (Some(old), Some(new)) => {
-                        old.clear();
-                        old.extend_from_slice(new);
-                    }
-                    (old, new) => *old = new.map(<[u8]>::to_vec),
-                }
+                overwrite(&mut entry.value, value);
                 entry.context.clone_from(context);
                 if slot != self.last {
                     self.unlink(slot);

@@ -67,15 +67,6 @@ impl Changelog {
         self.topic.is_some()
     }
 
-    /// The same, of bytes that belong to a store.
-    #[inline]
-    pub fn log_copies(&self, context: &mut TaskContext, key: &[u8], value: Option<&[u8]>, timestamp: i64, headers: Headers) {
-        if self.is_on() {
-            let (key, value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
-            self.log(context, key, value, timestamp, headers);
-        }
-    }
-
     /// Writes a change to the task's own partition.
     #[inline]
     pub fn log(&self, context: &mut TaskContext, key: Bytes, value: Option<Bytes>, timestamp: i64, headers: Headers) {
@@ -88,6 +79,15 @@ impl Changelog {
             let record = RawRecord { key: Some(key), value, timestamp, headers };
             let target = Target::Partition(context.task.partition);
             context.send(Output { topic: topic.clone(), target, record });
+        }
+    }
+
+    /// The same, of bytes that belong to a store.
+    #[inline]
+    pub fn log_copies(&self, context: &mut TaskContext, key: &[u8], value: Option<&[u8]>, timestamp: i64, headers: Headers) {
+        if self.is_on() {
+            let (key, value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
+            self.log(context, key, value, timestamp, headers);
         }
     }
 }

@@ -68,19 +68,14 @@ impl Core {
         key: &K,
         row: Option<impl FnOnce(&mut Vec<u8>) -> Result<(), Error>>,
     ) -> Result<(), Error> {
-        self.key.with_key(serde, key, |key| match row {
-            Some(row) => self.row.with(row, |row| self.put_bytes(context, key, Some(row))),
-            None => self.put_bytes(context, key, None),
-        })
-    }
-
-    fn put_bytes(&self, context: &mut TaskContext, key: &[u8], row: Option<&[u8]>) -> Result<(), Error> {
-        let Some(cache) = &self.cache else { return self.write(context, key, row) };
-        let is_full = {
-            let mut cache = cache.borrow_mut();
-            cache.put(key, row, &context.record);
-            cache.bytes() > self.cache_limit
-        };
+        let is_full = self.key.with_key(serde, key, |key| {
+            self.row.with_row(row, |row| {
+                let Some(cache) = &self.cache else { return self.write(context, key, row).map(|()| false) };
+                let mut cache = cache.borrow_mut();
+                cache.put(key, row, &context.record);
+                Ok(cache.bytes() > self.cache_limit)
+            })
+        })?;
         if is_full { self.flush(context) } else { Ok(()) }
     }
 

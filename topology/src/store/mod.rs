@@ -5,7 +5,6 @@ pub mod bytes;
 mod cache;
 mod changelog;
 mod join_buffer;
-
 mod key_value;
 mod row;
 mod session;

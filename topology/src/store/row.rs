@@ -30,7 +30,12 @@ impl RowFormat {
         match self {
             Self::Value => value,
             Self::Timestamp => with_timestamp(&value, timestamp),
-            Self::Headers => with_headers(&value, timestamp, headers),
+            Self::Headers => {
+                let mut row = Vec::with_capacity(12 + value.len());
+                headers_into(&mut row, timestamp, headers);
+                row.put_slice(&value);
+                row.into()
+            }
         }
     }
 
@@ -67,9 +72,9 @@ pub(super) fn with_timestamp(value: &[u8], timestamp: i64) -> Bytes {
 
 const NULL: i32 = -1;
 
-pub(super) fn with_headers(value: &[u8], timestamp: i64, headers: &Headers) -> Bytes {
+/// What stands before a value that has headers: they, and its timestamp.
+pub(super) fn headers_into(row: &mut Vec<u8>, timestamp: i64, headers: &Headers) {
     let headers = headers.to_vec();
-    let mut row = BytesMut::with_capacity(12 + value.len());
     row.put_i32(headers.len() as i32);
     for Header { name, value } in &headers {
         row.put_i32(name.len() as i32);
@@ -78,8 +83,6 @@ pub(super) fn with_headers(value: &[u8], timestamp: i64, headers: &Headers) -> B
         row.put_slice(value.as_deref().unwrap_or_default());
     }
     row.put_i64(timestamp);
-    row.put_slice(value);
-    row.freeze()
 }
 
 fn headers_of(mut row: &[u8]) -> Option<Parts<'_>> {

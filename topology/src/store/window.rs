@@ -13,7 +13,7 @@ use super::{
     buffer::Buffer,
     bytes::{Put, RocksHandle, StoreError, WindowBytes, WindowKey, WindowOptions, WindowOrder, default_segment_interval, window_to_bytes},
     changelog::Changelog,
-    row::{Parts, RowFormat, row_into, split_row, with_headers},
+    row::{Parts, RowFormat, headers_into, row_into, split_row},
     windowed_cache::{Below, WindowedCache, between, merged},
 };
 use crate::{
@@ -131,19 +131,14 @@ impl Core {
         row: Option<impl FnOnce(&mut Vec<u8>) -> Result<(), Error>>,
         start: i64,
     ) -> Result<(), Error> {
-        match row {
-            Some(row) => self.row.with(row, |row| self.put_bytes(context, serde, key, Some(row), start)),
-            None => self.put_bytes(context, serde, key, None, start),
-        }
-    }
-
-    fn put_bytes<K>(&self, context: &mut TaskContext, serde: &dyn Serde<K>, key: &K, row: Option<&[u8]>, start: i64) -> Result<(), Error> {
-        let Some(cache) = &self.cache else { return self.write(context, &serde.serialize(key)?, start, row) };
-        self.key.with_key(serde, key, |key| {
-            cache.put(key, start, row, &context.record);
-            Ok(())
+        self.row.with_row(row, |row| {
+            let Some(cache) = &self.cache else { return self.write(context, &serde.serialize(key)?, start, row) };
+            self.key.with_key(serde, key, |key| {
+                cache.put(key, start, row, &context.record);
+                Ok(())
+            })
         })?;
-        cache.make_room(self, context)
+        self.cache.as_ref().map_or(Ok(()), |cache| cache.make_room(self, context))
     }
 
     fn rows(&self, query: &Query<'_>) -> Result<Rows, Error> {
@@ -467,8 +462,8 @@ impl<K: Data, V: Data> TimestampedWindowStoreWithHeaders<K, V> {
     pub fn put(&self, context: &mut TaskContext, key: &K, row: Option<(&V, i64, &Headers)>, start: i64) -> Result<(), Error> {
         let row = row.map(|(value, timestamp, headers)| {
             move |row: &mut Vec<u8>| {
-                row.extend_from_slice(&with_headers(&self.value.serialize(value)?, timestamp, headers));
-                Ok(())
+                headers_into(row, timestamp, headers);
+                Ok(self.value.serialize_into(value, row)?)
             }
         });
         self.core.put(context, &*self.key, key, row, start)

@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::bytes::Sorted;
+use super::{buffer::overwrite, bytes::Sorted};
 use crate::{
     context::{RecordContext, TaskContext},
     error::Error,
@@ -230,13 +230,7 @@ impl<T: Ord + Copy> Entries<T> {
                 }
                 let entry = &mut self.slots[slot];
                 self.bytes -= entry.bytes;
-                match (&mut entry.value, value) {
-                    (Some(old), Some(new)) => {
-                        old.clear();
-                        old.extend_from_slice(new);
-                    }
-                    (old, new) => *old = new.map(<[u8]>::to_vec),
-                }
+                overwrite(&mut entry.value, value);
                 (entry.dirty, entry.bytes) = (Some(context.clone()), bytes);
                 slot
             }
@@ -338,5 +332,34 @@ impl<T: Ord + Copy> Entries<T> {
             NONE => self.ends[list].after = before,
             after => self.slots[after].links[list].before = before,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has this entry, and nothing else.
+    struct Flushed(&'static [u8], i64);
+
+    impl Below<i64> for Flushed {
+        fn fetch(&self, key: &[u8], window: i64) -> Result<Option<Bytes>, Error> {
+            Ok((key == self.0 && window == self.1).then(|| Bytes::from_static(b"v")))
+        }
+        fn write(&self, _: &mut TaskContext, _: &Bytes, _: i64, _: Option<&[u8]>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_flushes_leaves_nothing_and_what_was_flushed_is_known_to_be_deleted() {
+        let (cache, below, context) = (WindowedCache::new(usize::MAX), Flushed(b"k", 0), RecordContext::none(0));
+        cache.set_listener(Rc::new(|_, _, _, _, _| Ok(())), false);
+        for window in 0..100 {
+            cache.put(b"k", window, Some(b"v"), &context);
+            cache.delete(b"k", window, &below, &context).unwrap();
+        }
+        assert_eq!(cache.of_key(b"k", 0..=i64::MAX), [(0, None)]);
+        assert_eq!(cache.get(b"k", 0, |value| value.is_none()), Some(true));
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, ops::RangeInclusive};
 
 /// Entries in the order of their keys.
 ///
-/// **Law.** Adding at the end and removing at the front cost nothing that grows; elsewhere they move what is behind. One allocation holds
-/// all, so that many such maps of a few entries each are cheap: what windows of one key are.
+/// **Law.** Adding at the end and removing at the front cost nothing that grows; elsewhere they move the entries on the shorter side. One
+/// allocation holds all, so that many such maps of a few entries each are cheap: what windows of one key are.
 #[derive(Debug)]
 pub(crate) struct Sorted<K, V>(VecDeque<(K, V)>);
 

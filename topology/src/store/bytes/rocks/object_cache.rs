@@ -23,7 +23,7 @@ pub(super) struct ObjectCache {
 #[derive(Debug)]
 struct Row {
     bytes: Box<[u8]>,
-    /// Where the value begins; [`ABSENT`] if there is none.
+    /// Where the value begins, with [`ABSENT`] set if there is none. Kafka's keys are shorter than 2 GiB.
     key: u32,
 }
 
